@@ -1,0 +1,1 @@
+"""The four daemons and the kit they share."""
