@@ -171,7 +171,7 @@ class _JsonFormatter(logging.Formatter):
 def _level_number(level: str) -> int:
     if level not in LEVELS:
         raise errors.Invalid(f"unknown log level {level!r}: use one of {', '.join(LEVELS)}")
-    return int(logging.getLevelName(level.upper()))
+    return logging.getLevelNamesMapping()[level.upper()]
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:

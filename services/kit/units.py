@@ -44,7 +44,7 @@ def parse_bytes(text: str) -> int:
         )
     whole, fraction, unit = match[1], match[2] or "", match[3].lower()
     factor = _BINARY_FACTORS[unit]
-    size_bytes = int(whole) * factor + int(fraction or "0") * factor // 10 ** len(fraction)
+    size_bytes: int = int(whole) * factor + int(fraction or "0") * factor // 10 ** len(fraction)
     if size_bytes > _INT64_MAX:
         raise errors.Invalid(
             f"invalid size {_shown(text)}: larger than 64 bits can say", reason="INVALID_SIZE"
