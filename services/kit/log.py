@@ -133,7 +133,7 @@ def setup(level: str, fmt: str, *, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(number)
     logging.captureWarnings(True)
-    logging.getLogger("asyncio").setLevel(max(number, logging.INFO))
+    logging.getLogger("asyncio").setLevel(max(number, logging.WARNING))
     logging.getLogger("grpc").setLevel(max(number, logging.WARNING))
 
 
