@@ -56,7 +56,7 @@ def fsync_dir(path: Path | str) -> None:
 
 
 def remove_leftovers(directory: Path | str) -> int:
-    """Remove temporary files that a crash in `write` left in `directory`; return how many. For the start of an owner."""
+    """Remove temporary files that a crash in `write` left in `directory`; return how many. For an owner's start."""
     leftovers = list(Path(directory).glob(f".*{_TEMPORARY_SUFFIX}"))
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)

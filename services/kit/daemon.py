@@ -3,7 +3,7 @@
 flags → config → directories → lock → build (recover) → serve → READY → signal or fault → STOPPING → drain → exit
 
 A daemon's `__main__` is two lines: it names its config class and its `build`, the async context manager that makes all
-components and yields what listens. Any daemon may be killed at any point of this; the orderly end only makes it quicker.
+components and yields what listens. A daemon may be killed at any point of this; the orderly end only is quicker.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def run_daemon(name: str, argv: Sequence[str], config_cls: type[C], build: Build
         config = load_config(name, config_cls, flags)
         log.setup(config.log_level, config.log_format)
     except errors.BeeyardError as exc:
-        print(f"{name}: {exc.message}", file=sys.stderr)
+        sys.stderr.write(f"{name}: {exc.message}\n")
         return EXIT_CONFIG
     _raise_file_limit()
     if sys.version_info < (
@@ -85,7 +85,7 @@ def run_daemon(name: str, argv: Sequence[str], config_cls: type[C], build: Build
     try:
         with _directories(name, config):
             asyncio.run(_live(name, config, build))
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 (the last border: everything is reported)
         _report(name, exc)
         return EXIT_FAILED
     return EXIT_OK

@@ -224,8 +224,8 @@ def _migrate(path: Path, connection: sqlite3.Connection, migrations: Sequence[st
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         raise errors.FailedPrecondition(
-            f"the database {path} has schema version {version}, this program knows {len(migrations)}: a newer version of"
-            " the program wrote it; install that one again",
+            f"the database {path} has schema version {version}, this program knows {len(migrations)}:"
+            " a newer version of the program wrote it; install that one again",
             reason="DATABASE_TOO_NEW",
         )
     for number in range(version, len(migrations)):

@@ -155,7 +155,7 @@ class _Collector(asyncio.SubprocessProtocol):
         else:
             self.stdout += data
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self._open.discard(fd)
         if not self._open:
             self._closed.set()

@@ -15,12 +15,12 @@ _BINARY_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
-_DURATION_PART = re.compile(r"(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)")  # noqa: RUF001 (both letters mu)
+_DURATION_PART = re.compile(r"(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)")  # both letters mu
 _NS_PER_UNIT = {
     "ns": 1,
     "us": 1_000,
     "µs": 1_000,
-    "μs": 1_000,  # noqa: RUF001
+    "μs": 1_000,
     "ms": 1_000_000,
     "s": 1_000_000_000,
     "m": 60_000_000_000,
@@ -88,7 +88,7 @@ def parse_duration(text: str) -> float:
 
 
 def render_duration(seconds: float) -> str:
-    """Return the shortest notation that `parse_duration` reads back to the same nanosecond: "1h30m0s", "1.5s", "300ms"."""
+    """Return the notation of Go, which `parse_duration` reads back: "1h30m0s", "1.5s", "300ms"."""
     total_ns = round(seconds * 1e9)
     sign, total_ns = ("-", -total_ns) if total_ns < 0 else ("", total_ns)
     if total_ns == 0:

@@ -1,7 +1,7 @@
 """What surrounds every handler: the request id, errors into statuses, and a count of what is in flight.
 
-grpc.aio's own `stop` does not wait for handlers whose call was aborted or cancelled, so a daemon that relied on it would
-close its database under them. Every call is counted here until its handler has really ended.
+grpc.aio's own `stop` does not wait for handlers whose call was aborted or cancelled, so a daemon that relied on it
+would close its database under them. Every call is counted here until its handler has really ended.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Calls:
         except grpc.aio.AbortError:
             code = "ABORTED_BY_HANDLER"
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (the border: everything becomes a status)
             error = rpc_errors.to_error(exc)
             if error is None:
                 _log.exception("rpc_failed", method=method.path)

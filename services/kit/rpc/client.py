@@ -22,6 +22,7 @@ from services.kit.rpc.types import MESSAGE_BYTES_MAX, REQUEST_ID
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+    from types import TracebackType
 
 T = TypeVar("T")
 
@@ -119,8 +120,10 @@ class _RequestIdChannel(grpc.aio.Channel):
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> bool | None:
-        return await self._inner.__aexit__(*exc_info)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, exc, trace)
 
     async def close(self, grace: float | None = None) -> None:
         await self._inner.close(grace)

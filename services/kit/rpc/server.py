@@ -210,8 +210,8 @@ class _Generic(grpc.GenericRpcHandler):
 def _bind_unix(server: grpc.aio.Server, path: Path, group: str) -> None:
     if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
         raise errors.Invalid(
-            f"the socket path {path} is longer than {UNIX_PATH_BYTES_MAX} bytes, the kernel's limit: choose a shorter run"
-            " directory",
+            f"the socket path {path} is longer than the kernel's limit of {UNIX_PATH_BYTES_MAX} bytes:"
+            " choose a shorter run directory",
             reason="SOCKET_PATH_TOO_LONG",
         )
     if _answers(path):
