@@ -354,8 +354,11 @@ class Meta(message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     UPDATED_AT_FIELD_NUMBER: builtins.int
+    CREATED_VERSION_FIELD_NUMBER: builtins.int
     version: builtins.int
     """Raft index of the transaction that changed the object last. Updates carry it back."""
+    created_version: builtins.int
+    """Raft index of the transaction that made the object: orders objects by age whatever the managers' clocks say."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When the object was made."""
@@ -370,10 +373,11 @@ class Meta(message.Message):
         version: builtins.int = ...,
         created_at: timestamp_pb2.Timestamp | None = ...,
         updated_at: timestamp_pb2.Timestamp | None = ...,
+        created_version: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "created_version", b"created_version", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1420,7 +1424,9 @@ class Service(message.Message):
     id: builtins.str
     """25 characters, base 36."""
     spec_version: builtins.int
-    """Version of `spec`: the raft index of the transaction that set it."""
+    """Version of `spec`: the raft index of the transaction that set it. A transaction that sets a new spec writes 0 here,
+    and the store puts its index in place of it.
+    """
     previous_spec_version: builtins.int
     """Version of `previous_spec`."""
     @builtins.property
@@ -1554,10 +1560,13 @@ class UpdateStatus(message.Message):
     STARTED_AT_FIELD_NUMBER: builtins.int
     COMPLETED_AT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
     state: UpdateState.ValueType
     """State."""
     message: builtins.str
     """Why, for people."""
+    id: builtins.int
+    """Names the update among those of its service: tasks that it makes carry it as `update_id`."""
     @builtins.property
     def started_at(self) -> timestamp_pb2.Timestamp:
         """Start."""
@@ -1573,10 +1582,11 @@ class UpdateStatus(message.Message):
         started_at: timestamp_pb2.Timestamp | None = ...,
         completed_at: timestamp_pb2.Timestamp | None = ...,
         message: builtins.str = ...,
+        id: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["completed_at", b"completed_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["completed_at", b"completed_at", "message", b"message", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["completed_at", b"completed_at", "id", b"id", "message", b"message", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1602,6 +1612,9 @@ class Task(message.Message):
     START_AFTER_FIELD_NUMBER: builtins.int
     START_AFTER_TASK_ID_FIELD_NUMBER: builtins.int
     FAILURES_BEFORE_FIELD_NUMBER: builtins.int
+    RESTARTED_AT_FIELD_NUMBER: builtins.int
+    STOP_REASON_FIELD_NUMBER: builtins.int
+    UPDATE_ID_FIELD_NUMBER: builtins.int
     id: builtins.str
     """25 characters, base 36."""
     service_id: builtins.str
@@ -1620,6 +1633,10 @@ class Task(message.Message):
     """The desired state is not to become RUNNING before this task has ended (update, stop-first)."""
     failures_before: builtins.int
     """Failures in a row of its slot before it, for backoff."""
+    stop_reason: builtins.str
+    """Why the system ended a task that had not ended by itself, for people; empty if it did not."""
+    update_id: builtins.int
+    """Update that made it (`UpdateStatus.id`); 0 if none did."""
     @builtins.property
     def meta(self) -> Meta:
         """Version and times."""
@@ -1648,6 +1665,12 @@ class Task(message.Message):
     def start_after(self) -> timestamp_pb2.Timestamp:
         """The desired state is not to become RUNNING before this moment (restart delay)."""
 
+    @builtins.property
+    def restarted_at(self) -> containers.RepeatedCompositeFieldContainer[timestamp_pb2.Timestamp]:
+        """When its slot was restarted under this spec version, oldest first. Kept only as far as `restart.max_attempts` and
+        `restart.window_ms` need it; moves off a node are no restarts.
+        """
+
     def __init__(
         self,
         *,
@@ -1667,10 +1690,13 @@ class Task(message.Message):
         start_after: timestamp_pb2.Timestamp | None = ...,
         start_after_task_id: builtins.str = ...,
         failures_before: builtins.int = ...,
+        restarted_at: abc.Iterable[timestamp_pb2.Timestamp] | None = ...,
+        stop_reason: builtins.str = ...,
+        update_id: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["endpoint", b"endpoint", "meta", b"meta", "service_annotations", b"service_annotations", "spec", b"spec", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["desired_state", b"desired_state", "endpoint", b"endpoint", "failures_before", b"failures_before", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "service_annotations", b"service_annotations", "service_id", b"service_id", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "start_after_task_id", b"start_after_task_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["desired_state", b"desired_state", "endpoint", b"endpoint", "failures_before", b"failures_before", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "restarted_at", b"restarted_at", "service_annotations", b"service_annotations", "service_id", b"service_id", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "start_after_task_id", b"start_after_task_id", "status", b"status", "stop_reason", b"stop_reason", "update_id", b"update_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1720,6 +1746,7 @@ class TaskStatus(message.Message):
     PORTS_FIELD_NUMBER: builtins.int
     APPLIED_AT_FIELD_NUMBER: builtins.int
     APPLIED_BY_FIELD_NUMBER: builtins.int
+    RUNNING_SINCE_FIELD_NUMBER: builtins.int
     state: TaskState.ValueType
     """State."""
     message: builtins.str
@@ -1744,6 +1771,10 @@ class TaskStatus(message.Message):
     def applied_at(self) -> timestamp_pb2.Timestamp:
         """When the leader took this status."""
 
+    @builtins.property
+    def running_since(self) -> timestamp_pb2.Timestamp:
+        """When the leader first took a status with state RUNNING; kept when the task has ended. Absent if it never ran."""
+
     def __init__(
         self,
         *,
@@ -1755,10 +1786,11 @@ class TaskStatus(message.Message):
         ports: abc.Iterable[PublishedPort] | None = ...,
         applied_at: timestamp_pb2.Timestamp | None = ...,
         applied_by: builtins.str = ...,
+        running_since: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "container", b"container", "since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "container", b"container", "running_since", b"running_since", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "applied_by", b"applied_by", "container", b"container", "error", b"error", "message", b"message", "ports", b"ports", "since", b"since", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "applied_by", b"applied_by", "container", b"container", "error", b"error", "message", b"message", "ports", b"ports", "running_since", b"running_since", "since", b"since", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
