@@ -1,0 +1,213 @@
+"""What people want of a container, and what is to be done about it in each phase."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from services.containerd.lifecycle.messages import (
+    CancelTimer,
+    Effect,
+    Freeze,
+    Publish,
+    Refusal,
+    Reply,
+    SendSignal,
+    SetTimer,
+    StartAsked,
+    Timer,
+)
+from services.containerd.model.events import Action
+from services.containerd.model.status import Phase, State, Stop
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.containerd.lifecycle.core import Automaton
+    from services.containerd.lifecycle.messages import (
+        KillAsked,
+        PauseAsked,
+        RemoveAsked,
+        RestartAsked,
+        StopAsked,
+        UnpauseAsked,
+    )
+
+SIGKILL = "SIGKILL"
+KILL_WAIT_S = 10.0
+"""How long a killed process may take to be gone before the caller is told that the kernel holds it."""
+
+
+def start(machine: Automaton, event: StartAsked, _now: datetime) -> list[Effect]:
+    """Start it; a running container is left alone."""
+    status = machine.status
+    if status.remove_wanted or status.phase is Phase.REMOVING:
+        return [Reply(ask=event.ask, refusal=Refusal.REMOVING)]
+    if status.phase is Phase.UP:
+        refusal = Refusal.PAUSED if status.state is State.PAUSED else None
+        return [Reply(ask=event.ask, refusal=refusal)]
+    if status.state is State.DEAD:
+        return [Reply(ask=event.ask, refusal=Refusal.DEAD)]
+    machine.waiting.starters.append(event.ask)
+    if status.phase is Phase.IDLE:
+        return [CancelTimer(timer=Timer.RESTART), *machine.begin_start()]
+    return []  # starting, or as soon as what is under way has ended
+
+
+def stop(machine: Automaton, event: StopAsked, now: datetime) -> list[Effect]:
+    """Send the stop signal and kill after the grace; one that does not run is only kept from being restarted."""
+    status = machine.status
+    if status.phase is Phase.UP:
+        machine.waiting.stoppers.append(event.ask)
+        return _stop_running(
+            machine, event.signal, event.grace_s, now, stopped_by_user=True, start_wanted=False
+        )
+    if status.phase is Phase.STARTING:
+        machine.waiting.stoppers.append(event.ask)
+        machine.abort_start = True
+        return [machine.move(stopped_by_user=True)]
+    effects: list[Effect] = []
+    if status.state is State.RESTARTING or status.start_wanted:
+        effects += [
+            CancelTimer(timer=Timer.RESTART),
+            machine.move(state=State.EXITED, stopped_by_user=True, restart_at=None, start_wanted=False),
+            *machine.answer(machine.waiting.starters, Refusal.STOPPED),
+        ]
+    if status.phase is Phase.CLEANING:
+        machine.waiting.stoppers.append(event.ask)
+        return effects
+    return [*effects, Reply(ask=event.ask)]
+
+
+def restart(machine: Automaton, event: RestartAsked, now: datetime) -> list[Effect]:
+    """Stop it, if it runs, and start it. The intent to start is recorded: a crash in between does not lose it."""
+    status = machine.status
+    if status.phase is not Phase.UP:
+        return start(machine, StartAsked(ask=event.ask), now)
+    machine.waiting.starters.append(event.ask)
+    return _stop_running(machine, event.signal, event.grace_s, now, stopped_by_user=False, start_wanted=True)
+
+
+def kill(machine: Automaton, event: KillAsked, _now: datetime) -> list[Effect]:
+    """Send one signal. A final one counts as a stop by the user: the restart policy leaves the container down."""
+    status = machine.status
+    if status.phase is Phase.STARTING and event.final:
+        machine.waiting.stoppers.append(event.ask)
+        machine.abort_start = True
+        return [machine.move(stopped_by_user=True)]
+    if status.phase is not Phase.UP:
+        return [Reply(ask=event.ask, refusal=Refusal.NOT_RUNNING)]
+    effects: list[Effect] = []
+    if event.final:
+        effects.append(machine.move(stopped_by_user=True, start_wanted=False))
+        effects += machine.answer(machine.waiting.starters, Refusal.STOPPED)
+    effects.append(SendSignal(signal=event.signal))
+    if event.final:
+        effects += thaw(machine)
+    effects.append(Publish(action=Action.KILL, attributes={"signal": event.signal}))
+    if event.signal != SIGKILL:
+        return [*effects, Reply(ask=event.ask)]
+    machine.waiting.stoppers.append(event.ask)
+    machine.kill_sent = True
+    return [*effects, SetTimer(timer=Timer.STOP_GRACE, delay_s=KILL_WAIT_S)]
+
+
+def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effect]:
+    """Remove it; what runs only by force."""
+    status = machine.status
+    live = status.phase in (Phase.UP, Phase.STARTING) or status.state is State.RESTARTING
+    if live and not event.force:
+        refusal = Refusal.PAUSED if status.state is State.PAUSED else Refusal.RUNNING
+        return [Reply(ask=event.ask, refusal=refusal)]
+    machine.waiting.removers.append(event.ask)
+    volumes = status.remove_volumes or event.volumes
+    match status.phase:
+        case Phase.IDLE:
+            cancel: list[Effect] = [CancelTimer(timer=Timer.RESTART), CancelTimer(timer=Timer.RETRY)]
+            return [*cancel, *machine.begin_remove(volumes=volumes)]
+        case Phase.UP:
+            return [
+                machine.move(
+                    remove_wanted=True, remove_volumes=volumes, stopped_by_user=True, start_wanted=False
+                ),
+                *machine.answer(machine.waiting.starters, Refusal.REMOVING),
+                *kill_now(machine),
+            ]
+        case Phase.STARTING:
+            machine.abort_start = True
+            return [machine.move(remove_wanted=True, remove_volumes=volumes, stopped_by_user=True)]
+        case Phase.PREPARING | Phase.CLEANING:
+            return [machine.move(remove_wanted=True, remove_volumes=volumes)]
+        case _:
+            return []  # being removed already
+
+
+def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
+    """Freeze all its processes."""
+    if machine.status.state is State.PAUSED:
+        return [Reply(ask=event.ask, refusal=Refusal.PAUSED)]
+    if machine.status.phase is not Phase.UP:
+        return [Reply(ask=event.ask, refusal=Refusal.NOT_RUNNING)]
+    machine.waiting.freezers.append(event.ask)
+    return [machine.move(state=State.PAUSED), Freeze(frozen=True)]
+
+
+def unpause(machine: Automaton, event: UnpauseAsked) -> list[Effect]:
+    """Thaw them."""
+    if machine.status.state is not State.PAUSED:
+        return [Reply(ask=event.ask, refusal=Refusal.NOT_PAUSED)]
+    machine.waiting.freezers.append(event.ask)
+    return [machine.move(state=State.RUNNING), Freeze(frozen=False)]
+
+
+def _stop_running(
+    machine: Automaton,
+    signal: str,
+    grace_s: float,
+    now: datetime,
+    *,
+    stopped_by_user: bool,
+    start_wanted: bool,
+) -> list[Effect]:
+    effects: list[Effect] = []
+    if not start_wanted:
+        effects += machine.answer(machine.waiting.starters, Refusal.STOPPED)
+    first = SIGKILL if grace_s == 0 else signal
+    deadline = None if grace_s < 0 else now + timedelta(seconds=grace_s)
+    effects += [
+        machine.move(
+            stop=Stop(signal=first, deadline=deadline),
+            stopped_by_user=stopped_by_user,
+            start_wanted=start_wanted,
+        ),
+        *send_stop(machine, now),
+        Publish(action=Action.KILL, attributes={"signal": first}),
+    ]
+    return effects
+
+
+def send_stop(machine: Automaton, now: datetime) -> list[Effect]:
+    """Send the signal of the recorded stop and arm its deadline; also after a restart of the daemon."""
+    wanted = machine.status.stop
+    assert wanted is not None, "a stop is recorded before it is sent"
+    if wanted.signal == SIGKILL:
+        return kill_now(machine)
+    effects: list[Effect] = [SendSignal(signal=wanted.signal), *thaw(machine)]
+    if wanted.deadline is None:
+        return [*effects, CancelTimer(timer=Timer.STOP_GRACE)]
+    remaining_s = max((wanted.deadline - now).total_seconds(), 0.0)
+    return [*effects, SetTimer(timer=Timer.STOP_GRACE, delay_s=remaining_s)]
+
+
+def kill_now(machine: Automaton) -> list[Effect]:
+    """Kill it and notice if the kernel does not let go of it."""
+    machine.kill_sent = True
+    timer = SetTimer(timer=Timer.STOP_GRACE, delay_s=KILL_WAIT_S)
+    return [SendSignal(signal=SIGKILL), *thaw(machine), timer]
+
+
+def thaw(machine: Automaton) -> list[Effect]:
+    """A frozen process takes no signal, not even SIGKILL."""
+    if machine.status.state is not State.PAUSED:
+        return []
+    return [machine.move(state=State.RUNNING), Freeze(frozen=False, answer=False)]

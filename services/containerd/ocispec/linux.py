@@ -1,0 +1,106 @@
+"""The `linux` object: namespaces, cgroup, masks, sysctls; limits and devices come from their own modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.containerd.ocispec import devices, resources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.containerd.model.spec import ContainerSpec
+    from services.containerd.ocispec.facts import HostFacts, Placement, Section
+
+# Docker's lists. /proc/acpi let a container cut the host's power (CVE-2018-10892); powercap and thermal_throttle leak
+# timing that is enough for side channels.
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_PING_GROUPS_ALL = "0 2147483647"
+_PING_GROUPS_MAPPED = "0 65535"  # ids beyond the mapping are refused in a user namespace
+
+
+def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> tuple[Section, list[str]]:
+    """Return the object and warnings for what this machine does not honour."""
+    limits, warnings = resources.section(spec.resources, host, placement.block_numbers)
+    security = spec.security
+    limits["devices"] = devices.cgroup_rules(
+        placement.devices, security.device_cgroup_rules, privileged=security.privileged
+    )
+    built: Section = {
+        "cgroupsPath": placement.cgroup_path,
+        "namespaces": _namespaces(spec, placement, host),
+        "resources": limits,
+        "rootfsPropagation": _rootfs_propagation(placement.binds),
+    }
+    if placement.devices:
+        built["devices"] = devices.nodes(placement.devices)
+    sysctls = _sysctls(spec, placement)
+    if sysctls:
+        built["sysctl"] = sysctls
+    if not (security.privileged or security.systempaths_unconfined):
+        built["maskedPaths"] = [*MASKED_PATHS, *_thermal(host), *security.masked_paths]
+        built["readonlyPaths"] = [*READ_ONLY_PATHS, *security.read_only_paths]
+    if placement.seccomp is not None:
+        built["seccomp"] = placement.seccomp.section
+    return built, warnings
+
+
+def _namespaces(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[Section]:
+    security = spec.security
+    namespaces: list[Section] = [{"type": "mount"}]
+    if placement.netns_path is not None:
+        namespaces.append(_namespace("network", placement.netns_path))
+    for kind, mode in (("pid", security.pid), ("ipc", security.ipc), ("uts", security.uts)):
+        if mode != "host":
+            namespaces.append(_namespace(kind, placement.shared_namespaces.get(kind, "")))
+    if placement.user_namespace_path:
+        namespaces.append(_namespace("user", placement.user_namespace_path))
+    # Docker's default: on v1 the host's hierarchy is shown read-only, on v2 the container sees itself as the root.
+    cgroup_mode = security.cgroupns or ("private" if host.cgroup_version == 2 else "host")
+    if cgroup_mode == "private":
+        namespaces.append({"type": "cgroup"})
+    return namespaces
+
+
+def _namespace(kind: str, path: str) -> Section:
+    return {"type": kind, "path": path} if path else {"type": kind}
+
+
+def _sysctls(spec: ContainerSpec, placement: Placement) -> dict[str, str]:
+    sysctls: dict[str, str] = {}
+    own_network = placement.netns_path is not None and not spec.network.mode.startswith("container:")
+    if own_network:
+        # Both make CAP_NET_RAW and CAP_NET_BIND_SERVICE unnecessary for programs that run as a user.
+        sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
+        sysctls["net.ipv4.ping_group_range"] = (
+            _PING_GROUPS_MAPPED if placement.user_namespace_path else _PING_GROUPS_ALL
+        )
+    return {**sysctls, **spec.security.sysctls}
+
+
+def _rootfs_propagation(binds: Iterable[object]) -> str:
+    """A shared mount inside needs a root that is not private; a slave one needs at least a slave."""
+    modes = {str(getattr(bind, "propagation", "")) for bind in binds}
+    if modes & {"shared", "rshared"}:
+        return "shared"
+    if modes & {"slave", "rslave"}:
+        return "rslave"
+    return "rprivate"
+
+
+def _thermal(host: HostFacts) -> list[str]:
+    return [f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in range(host.cpus)]

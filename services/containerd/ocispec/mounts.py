@@ -1,0 +1,105 @@
+"""Everything that is mounted into the root: the kernel's file systems, generated files, volumes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.containerd.model.spec import SHM_SIZE_DEFAULT_BYTES, MountKind
+from services.containerd.model.spec import Mount as MountSpec
+
+if TYPE_CHECKING:
+    from services.containerd.model.spec import ContainerSpec
+    from services.containerd.ocispec.facts import BoundFile, Placement, Section
+
+_TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
+
+
+def section(spec: ContainerSpec, placement: Placement) -> list[Section]:
+    """Return `mounts` in the order in which they are made: shorter targets first, so that none hides another."""
+    taken = {mount.target for mount in spec.mounts} | {bind.target for bind in placement.binds}
+    mounts = [mount for mount in _kernel_mounts(spec) if mount["destination"] not in taken]
+    files = (
+        ("/etc/resolv.conf", placement.resolv_conf_path),
+        ("/etc/hostname", placement.hostname_path),
+        ("/etc/hosts", placement.hosts_path),
+    )
+    for target, source in files:
+        if source and target not in taken:
+            mounts.append(_bind(source, target, ("rbind", "rprivate")))
+    user_mounts = [(bind.target, _user_bind(bind)) for bind in placement.binds]
+    user_mounts += [(mount.target, _tmpfs(mount)) for mount in spec.mounts if mount.kind is MountKind.TMPFS]
+    user_mounts.sort(key=lambda entry: (entry[0].rstrip("/").count("/"), entry[0]))
+    mounts.extend(mount for _, mount in user_mounts)
+    if placement.init_path:
+        mounts.append(_bind(placement.init_path, "/sbin/docker-init", ("bind", "ro")))
+    return mounts
+
+
+def _kernel_mounts(spec: ContainerSpec) -> list[Section]:
+    system_access = "rw" if spec.security.privileged else "ro"
+    mounts: list[Section] = [
+        _mount("proc", "proc", "/proc", "nosuid", "noexec", "nodev"),
+        _mount("tmpfs", "tmpfs", "/dev", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount(
+            "devpts",
+            "devpts",
+            "/dev/pts",
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=0620",
+            "gid=5",
+        ),
+        _sysfs(spec, system_access),
+        _mount("cgroup", "cgroup", "/sys/fs/cgroup", system_access, "nosuid", "noexec", "nodev"),
+        _mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
+    ]
+    if spec.security.ipc == "host":
+        mounts[-1] = _bind("/dev/mqueue", "/dev/mqueue", ("rbind", "nosuid", "noexec", "nodev"))
+        mounts.append(_bind("/dev/shm", "/dev/shm", ("rbind", "nosuid", "noexec", "nodev")))  # noqa: S108
+    elif spec.security.ipc != "none":
+        size = spec.resources.shm_bytes or SHM_SIZE_DEFAULT_BYTES
+        mounts.append(
+            _mount("tmpfs", "shm", "/dev/shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={size}")  # noqa: S108
+        )
+    return mounts
+
+
+def _sysfs(spec: ContainerSpec, access: str) -> Section:
+    # A sysfs mount needs rights over the network namespace that it shows; in one that is shared with the host from a
+    # user namespace the kernel refuses it, and the host's own is bound instead.
+    if spec.security.userns and spec.network.mode == "host":
+        return _bind("/sys", "/sys", ("rbind", "nosuid", "noexec", "nodev", "ro"))
+    return _mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", access)
+
+
+def _tmpfs(mount: MountSpec) -> Section:
+    options = list(mount.tmpfs_options)
+    given = frozenset(options)
+    options += [option for option in _TMPFS_DEFAULTS if not given & {option, option.removeprefix("no")}]
+    if mount.tmpfs_size_bytes:
+        options.append(f"size={mount.tmpfs_size_bytes}")
+    if not any(option.startswith("mode=") for option in options):
+        options.append(f"mode={mount.tmpfs_mode or 0o1777:o}")
+    if mount.read_only:
+        options.append("ro")
+    return _mount("tmpfs", "tmpfs", mount.target, *options)
+
+
+def _user_bind(bind: BoundFile) -> Section:
+    options = ["rbind" if bind.recursive else "bind"]
+    if bind.read_only:
+        options.append("ro")
+        if bind.read_only_recursive:
+            options.append("rro")
+    options.append(bind.propagation)
+    return _bind(bind.source, bind.target, tuple(options))
+
+
+def _mount(kind: str, source: str, target: str, *options: str) -> Section:
+    return {"destination": target, "type": kind, "source": source, "options": list(options)}
+
+
+def _bind(source: str, target: str, options: tuple[str, ...]) -> Section:
+    return {"destination": target, "type": "bind", "source": source, "options": list(options)}

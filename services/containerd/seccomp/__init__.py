@@ -1,0 +1,1 @@
+"""Seccomp filters ready for use: resolved per set of capabilities, compiled once, cached."""
