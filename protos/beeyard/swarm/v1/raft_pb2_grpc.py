@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RaftServiceStub:
-    """RaftService carries raft between managers.
+    """RaftService carries raft between managers. The caller's certificate says which node it is; messages of a member
+    that runs on another node are refused.
     """
 
     def __init__(self, channel):
@@ -48,19 +49,23 @@ class RaftServiceStub:
 
 
 class RaftServiceServicer:
-    """RaftService carries raft between managers.
+    """RaftService carries raft between managers. The caller's certificate says which node it is; messages of a member
+    that runs on another node are refused.
     """
 
     def Exchange(self, request_iterator, context):
         """Exchange is one long stream per pair and direction: the caller sends, the callee answers on its own stream.
         It ends when either side goes away; the caller opens it again with backoff. Lost messages are raft's to repeat.
+        Reasons: MEMBER_REMOVED (the caller was taken out of the cluster, for good), WRONG_MEMBER (the receiver is
+        another one than the messages are for: an address was given to a new member).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InstallSnapshot(self, request_iterator, context):
-        """InstallSnapshot sends one snapshot in chunks, beside the stream so that heartbeats go on.
+        """InstallSnapshot sends one snapshot in chunks, beside the stream so that heartbeats go on. A stream that breaks
+        is begun anew. Reasons: as Exchange, and SNAPSHOT_DAMAGED, SNAPSHOT_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +93,8 @@ def add_RaftServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RaftService:
-    """RaftService carries raft between managers.
+    """RaftService carries raft between managers. The caller's certificate says which node it is; messages of a member
+    that runs on another node are refused.
     """
 
     @staticmethod

@@ -1,10 +1,12 @@
 """What the core wants done. The shell does it; the order is part of the contract, and stands in the types:
 
-  * `Persist`s are written in the order of their `sequence`, and reported back as `Persisted` once they are durable.
-  * A `Send` leaves only when the persist number `after` is durable; 0 means at once. Votes and acknowledgements name the
-    write that they depend on; a leader's entries do not wait for its own disk, as it counts itself only after `Persisted`.
-  * `Restore` and `Apply` are performed in the order given. They cover only what is committed and durable here, so a member
-    that restarts has at least the log that it applied.
+* `Persist`s are written in the order of their `sequence`, and reported back as `Persisted` once they are
+  durable.
+* A `Send` leaves only when the persist number `after` is durable; 0 means at once. Votes and
+  acknowledgements name the write that they depend on; a leader's entries do not wait for its own disk, as
+  it counts itself only after `Persisted`.
+* `Restore` and `Apply` are performed in the order given. They cover only what is committed and durable
+  here, so a member that restarts has at least the log that it applied.
 """
 
 from __future__ import annotations

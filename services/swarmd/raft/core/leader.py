@@ -1,8 +1,8 @@
-"""What only a leader has and does: replication, commits, the confirmation of reads, the check of its quorum, the hand-over.
+"""What only a leader has and does: replication, commits, confirmed reads, the check of its quorum, the hand-over.
 
-One `Leadership` lives for one term led, and is dropped as a whole on stepping down, so that nothing of it can leak into
-a later term. Everything it sends may leave at once: the term is durable since the election, and entries may overtake the
-leader's own disk because it counts itself only as far as its log is durable.
+One `Leadership` lives for one term led, and is dropped as a whole on stepping down, so that nothing of it
+can leak into a later term. Everything it sends may leave at once: the term is durable since the election,
+and entries may overtake the leader's own disk because it counts itself only as far as its log is durable.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Leadership:
         self._transfer_tick = 0
         self._uncommitted_bytes = 0
         self._reads = ReadRounds()
-        self._early_reads: list[tuple[int, int]] = []  # (asker, request id): asked before the term's first commit
+        self._early_reads: list[
+            tuple[int, int]
+        ] = []  # (asker, request id): asked before the term's first commit
         self._departing: dict[int, int] = {}  # id -> the tick after which it is no longer told
         self.transferee = NOBODY
         self.progress: dict[int, Progress] = {}
@@ -222,7 +224,10 @@ class Leadership:
         """Let one tick pass; tell whether the leader may go on, which it may not without a quorum of live followers."""
         self._ticks += 1
         self._forget_departed()
-        if self.transferee != NOBODY and self._ticks - self._transfer_tick >= self._settings.election_ticks_min:
+        if (
+            self.transferee != NOBODY
+            and self._ticks - self._transfer_tick >= self._settings.election_ticks_min
+        ):
             self.transferee = NOBODY  # it did not take over; serve again
         if self._ticks - self._quorum_checked_tick >= self._settings.election_ticks_min:
             self._quorum_checked_tick = self._ticks
@@ -303,7 +308,7 @@ class Leadership:
 
     def transfer_to(self, to: int) -> None:
         """Stop taking proposals and hand over to this voter, as soon as it has the whole log (3.10)."""
-        if to == self._id or to == self.transferee or to not in self._log.config.voters:
+        if to in (self._id, self.transferee) or to not in self._log.config.voters:
             return
         self.transferee = to
         self._transfer_tick = self._ticks

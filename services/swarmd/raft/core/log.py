@@ -4,8 +4,9 @@ Five positions, each an index, with what always holds between them:
 
     base <= applied <= commit <= last      applied <= stable <= saved <= last
 
-`base` is where the log was cut off by a snapshot, `saved` is what was handed out to be written, `stable` what was reported as
-durable. While a received snapshot is being written (`restoring`), nothing is stable, and `applied` trails `base`.
+`base` is where the log was cut off by a snapshot, `saved` is what was handed out to be written, `stable`
+what was reported as durable. While a received snapshot is being written (`restoring`), nothing is stable,
+and `applied` trails `base`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class RaftLog:
         self._extend(recovered.entries)
         self.applied = self._base_index
         self.commit = max(self._base_index, recovered.hard_state.commit)
-        assert self.commit <= self.last_index, f"commit {self.commit} is beyond the last entry {self.last_index}"
+        assert self.commit <= self.last_index, (
+            f"commit {self.commit} is beyond the last entry {self.last_index}"
+        )
         self.saved = self.stable = self.last_index
 
     # ---- reading
@@ -130,7 +133,8 @@ class RaftLog:
     def agreement_hint(self, index: int, term: int) -> tuple[int, int]:
         """Return the last position up to `index` whose term is at most `term`, with its term (0 if not known).
 
-        Where two logs disagree at `index`, everything in between cannot agree: a log's terms never decrease.
+        Where two logs disagree at `index`, everything in between cannot agree: a log's terms never
+        decrease.
         """
         index = min(index, self.last_index)
         while (own := self.term_at(index)) is not None and own > term:
@@ -146,8 +150,8 @@ class RaftLog:
     def splice(self, entries: Sequence[Entry]) -> None:
         """Take over a leader's entries, of which the one before the first agrees with ours (3.5).
 
-        Entries that are here already are left alone: only a real disagreement truncates, so that an old message
-        which arrives late takes nothing away.
+        Entries that are here already are left alone: only a real disagreement truncates, so that an old
+        message which arrives late takes nothing away.
         """
         for position, entry in enumerate(entries):
             if self.term_at(entry.index) != entry.term:

@@ -1,12 +1,13 @@
 """Who takes part in the consensus, and the changes of it that one log entry may make.
 
 Rules:
-  * A configuration takes effect on a member as soon as it is **in its log**, committed or not, and is taken back when the
-    entry is truncated (dissertation, 4.1). So it is a function of the log, and needs no storage of its own.
-  * One entry changes at most one voter, so that a majority before and a majority after always share a member. The
-    type can hold the two halves of a joint configuration (`outgoing`); no change here makes one yet.
-  * A member's id is never used again after its removal; `removed` remembers the last ones, so that a member which
-    slept through its removal can be told.
+* A configuration takes effect on a member as soon as it is **in its log**, committed or not, and is taken
+  back when the entry is truncated (dissertation, 4.1). So it is a function of the log, and needs no storage
+  of its own.
+* One entry changes at most one voter, so that a majority before and a majority after always share a member.
+  The type can hold the two halves of a joint configuration (`outgoing`); no change here makes one yet.
+* A member's id is never used again after its removal; `removed` remembers the last ones, so that a member
+  which slept through its removal can be told.
 """
 
 from __future__ import annotations
@@ -136,7 +137,9 @@ def apply_change(config: Config, change: Change) -> Config:
         case Demote(member_id=member_id):
             member = _existing(config, member_id)
             if member_id in config.learners:
-                raise FailedPrecondition(f"member {_name(member)} has no vote to lose", reason="ALREADY_LEARNER")
+                raise FailedPrecondition(
+                    f"member {_name(member)} has no vote to lose", reason="ALREADY_LEARNER"
+                )
             learners = tuple(sorted((*config.learners, member_id)))
             return replace(config, voters=_fewer_voters(config, member), learners=learners)
         case Remove(member_id=member_id):

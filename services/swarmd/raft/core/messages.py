@@ -1,4 +1,4 @@
-"""What members say to each other. A message may be lost, repeated, delayed and overtaken; none needs an answer to be safe."""
+"""What members say to each other. A message may be lost, repeated, delayed and overtaken by another."""
 
 from __future__ import annotations
 

@@ -5,13 +5,14 @@
         +------- a leader, a higher term, a lost election, a lost quorum ----+
 
 Rules:
-  * **A term only grows, and a vote is only forgotten when it does.** No change of role touches either.
-  * The vote given to oneself counts like any other only when it is durable; likewise the leader's own entries.
-  * While a leader is heard, elections started by others are not even looked at (the leader's lease, 4.2.3): a member that
-    was cut off, or was removed, cannot unseat a leader that the majority hears.
-  * A leader that does not hear a quorum within an election timeout steps down, so that its callers learn it.
-  * Only a voter of the configuration in its own log stands for election; but a vote is given to whoever asks, as the
-    asker may know a newer configuration.
+* **A term only grows, and a vote is only forgotten when it does.** No change of role touches either.
+* The vote given to oneself counts like any other only when it is durable; likewise the leader's own
+  entries.
+* While a leader is heard, elections started by others are not even looked at (the leader's lease, 4.2.3): a
+  member that was cut off, or was removed, cannot unseat a leader that the majority hears.
+* A leader that does not hear a quorum within an election timeout steps down, so that its callers learn it.
+* Only a voter of the configuration in its own log stands for election; but a vote is given to whoever asks,
+  as the asker may know a newer configuration.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class Status:
 class RaftCore:
     """The algorithm of one member.
 
-    Deterministic: the same events and the same `rng` give the same effects. An assertion that fails means that the member, or its
-    disk, broke what the others rely on: the process must end.
+    Deterministic: the same events and the same `rng` give the same effects. An assertion that fails means
+    that the member, or its disk, broke what the others rely on: the process must end.
     """
 
     def __init__(self, *, own_id: int, recovered: Recovered, settings: Settings, rng: Rng) -> None:
@@ -115,15 +116,19 @@ class RaftCore:
     def status(self) -> Status:
         """Return a picture of the member."""
         leading = self._leadership
-        peers = () if leading is None else tuple(
-            PeerStatus(
-                id=peer,
-                match=progress.match,
-                next=progress.next,
-                pace=progress.pace,
-                silent_ticks=leading.silent_ticks(peer),
+        peers = (
+            ()
+            if leading is None
+            else tuple(
+                PeerStatus(
+                    id=peer,
+                    match=progress.match,
+                    next=progress.next,
+                    pace=progress.pace,
+                    silent_ticks=leading.silent_ticks(peer),
+                )
+                for peer, progress in leading.progress.items()
             )
-            for peer, progress in leading.progress.items()
         )
         return Status(
             id=self.id,
@@ -354,8 +359,8 @@ class RaftCore:
     def _answer_lower_term(self, message: messages.Message) -> None:
         """Let a leader or a pre-candidate of an old term know of ours; it could not learn it otherwise.
 
-        Its own elections may not be looked at because of the lease, and pre-votes do not carry a term that counts: a
-        member that came back with a higher term than the others would be stuck for ever.
+        Its own elections may not be looked at because of the lease, and pre-votes do not carry a term that
+        counts: a member that came back with a higher term than the others would be stuck for ever.
         """
         match message:
             case messages.AppendRequest() | messages.Heartbeat() | messages.InstallSnapshot():
@@ -402,7 +407,11 @@ class RaftCore:
         self.log.written(sequence)
         if self._leadership is not None:
             self._commit()
-        elif self.role is Role.CANDIDATE and self.id not in self._votes and sequence >= self._outbox.term_sequence:
+        elif (
+            self.role is Role.CANDIDATE
+            and self.id not in self._votes
+            and sequence >= self._outbox.term_sequence
+        ):
             self._votes[self.id] = True
             self._count_votes()
 

@@ -5,10 +5,11 @@
     any        --(the next entry is compacted)-->        snapshot
     snapshot   --(it arrived, failed, or was overtaken)--> probe
 
-  * **probe**: where the follower's log agrees is not known. One append at a time; the next one after an answer to it, or to
-    a heartbeat.
-  * **replicate**: appends go out without waiting for answers (`next` runs ahead of `match`) up to the limit in flight.
-  * **snapshot**: nothing goes out until the snapshot's fate is known.
+* **probe**: where the follower's log agrees is not known. One append at a time; the next one after an
+  answer to it, or to a heartbeat.
+* **replicate**: appends go out without waiting for answers (`next` runs ahead of `match`) up to the limit
+  in flight.
+* **snapshot**: nothing goes out until the snapshot's fate is known.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Majorities: of acknowledged log positions, and of votes.
 
-A decision needs a majority of the voters; in a joint configuration one of each half. An empty half agrees with
-everything, so that a plain configuration is a joint one with an empty second half; a configuration without any voter
-agrees to nothing, as there would be nobody to remember it.
+A decision needs a majority of the voters; in a joint configuration one of each half. An empty half agrees
+with everything, so that a plain configuration is a joint one with an empty second half; a configuration
+without any voter agrees to nothing, as there would be nobody to remember it.
 """
 
 from __future__ import annotations
@@ -65,4 +65,6 @@ def _verdict_of(voters: Sequence[int], votes: Mapping[int, bool]) -> Verdict:
 
 def has_quorum(config: Config, alive: Callable[[int], bool]) -> bool:
     """Tell whether the voters for which `alive` holds make a quorum."""
-    return verdict(config, {voter: alive(voter) for voter in (*config.voters, *config.outgoing)}) is Verdict.WON
+    return (
+        verdict(config, {voter: alive(voter) for voter in (*config.voters, *config.outgoing)}) is Verdict.WON
+    )

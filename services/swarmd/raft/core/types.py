@@ -47,7 +47,9 @@ class Entry:
     config: Config | None = None
 
     def __post_init__(self) -> None:
-        assert (self.kind is EntryKind.CONFIG) == (self.config is not None), f"config does not fit {self.kind!r}"
+        assert (self.kind is EntryKind.CONFIG) == (self.config is not None), (
+            f"config does not fit {self.kind!r}"
+        )
 
     @property
     def size_bytes(self) -> int:
