@@ -1,8 +1,9 @@
 """What the node gives to the parts that run in it: who leads, how to reach a manager, how to reach a node.
 
-The dispatcher, the agent, the control API and raft's transport are written against these protocols; `services.swarmd.node`
-provides them. Channels that a dialer returns are shared and stay open as long as they are of use: nobody closes them, and
-nobody keeps one longer than a call or a stream, because a renewed certificate or a new address means a new channel.
+The dispatcher, the agent, the control API and raft's transport are written against these protocols;
+`services.swarmd.node` provides them. Channels that a dialer returns are shared and stay open as long as they are of
+use: nobody closes them, and nobody keeps one longer than a call or a stream, because a renewed certificate or a new
+address means a new channel.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import grpc.aio
-    from beeyard.swarm.v1 import control_pb2, dispatcher_pb2
 
+    from beeyard.swarm.v1 import control_pb2, dispatcher_pb2
     from services.kit.rpc.types import Context
 
 LEADER_ADDRESS = "leader_address"
@@ -53,7 +54,7 @@ class Caller:
     node_id: str
     """Id of the caller's node; of LOCAL callers this node's (empty outside of a swarm), of clients their name."""
     asked_node_id: str
-    """Id of the node that the user asked: this node, or the follower that forwarded the call here. What "self" means."""
+    """Id of the node that the user asked: this one, or the follower that forwarded the call. What "self" means."""
 
 
 class CallerPort(Protocol):
@@ -130,8 +131,8 @@ class ManagerConnection:
 class ManagerDialer(Protocol):
     """Finds a manager to talk to, the leader first. For what every member node does: session, renewal, questions.
 
-    The use is a loop with backoff: `connect`, call, and tell how it went: `leader_hint` with the metadata of NOT_LEADER,
-    `failed` when the manager did not answer. The next `connect` takes that into account.
+    The use is a loop with backoff: `connect`, call, and tell how it went: `leader_hint` with the metadata of
+    NOT_LEADER, `failed` when the manager did not answer. The next `connect` takes that into account.
     """
 
     async def connect(self) -> ManagerConnection:

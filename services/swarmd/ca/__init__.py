@@ -1,0 +1,1 @@
+"""The swarm's certificate authority: root, certificates, join tokens, renewal. No input or output."""
