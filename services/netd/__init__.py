@@ -1,0 +1,1 @@
+"""netd: networks, sandboxes and published ports of one node."""
