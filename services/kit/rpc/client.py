@@ -20,7 +20,7 @@ from services.kit.rpc.errors import from_rpc_error
 from services.kit.rpc.types import MESSAGE_BYTES_MAX, REQUEST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -76,7 +76,7 @@ async def call(awaitable: Awaitable[T]) -> T:
         raise
 
 
-async def stream(responses: AsyncIterator[T]) -> AsyncIterator[T]:
+async def stream(responses: AsyncIterable[T]) -> AsyncGenerator[T, None]:
     """Yield the responses of a streaming call, and cancel the call if the reader leaves before its end.
 
     A reader that may leave early wraps this in `contextlib.aclosing`, so that the call ends then and not later.
