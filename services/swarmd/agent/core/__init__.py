@@ -1,0 +1,1 @@
+"""What the agent decides. Pure: no await, no clock, no I/O."""
