@@ -97,9 +97,9 @@ def _command(pid: int) -> str:
 def _open_files() -> dict[str, str]:
     """Our open files and pipes. Sockets and anonymous inodes come and go with gRPC's own threads and are left out."""
     found: dict[str, str] = {}
-    for fd in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            name = os.readlink(f"/proc/self/fd/{fd}")
+            name = str(link.readlink())
             if name.startswith(("/", "pipe:")) and not name.startswith(("/dev/", "/proc/")):
-                found[fd] = name
+                found[link.name] = name
     return found

@@ -159,13 +159,13 @@ class _JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": _name(record),
-            "event": _event(record),
+            "event": record.getMessage()[:VALUE_CHARS_MAX],
         }
         for key, value in _fields(record).items():
             entry[f"field_{key}" if key in entry else key] = _json_value(value)
         if record.exc_info and record.exc_info[0]:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)  # ASCII: some readers take U+2028 for the end of a line
 
 
 def _level_number(level: str) -> int:
@@ -186,7 +186,7 @@ def _name(record: logging.LogRecord) -> str:
 def _event(record: logging.LogRecord) -> str:
     # Our events are one word and pass unchanged; a library's sentence is quoted where it would break the line.
     message = record.getMessage()[:VALUE_CHARS_MAX]
-    return message if message.isprintable() else json.dumps(message, ensure_ascii=False)
+    return message if message.isprintable() else json.dumps(message)
 
 
 def _time(record: logging.LogRecord) -> str:
