@@ -24,41 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x65\x65yard/swarm/v1/raft.proto\x12\x10\x62\x65\x65yard.swarm.v1\"\xa1\x01\n\tRaftEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12-\n\x04type\x18\x03 \x01(\x0e\x32\x1f.beeyard.swarm.v1.RaftEntryType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12:\n\rconfiguration\x18\x05 \x01(\x0b\x32#.beeyard.swarm.v1.RaftConfiguration\"P\n\nRaftMember\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07learner\x18\x04 \x01(\x08\"l\n\x11RaftConfiguration\x12-\n\x07members\x18\x01 \x03(\x0b\x32\x1c.beeyard.swarm.v1.RaftMember\x12\x17\n\x0foutgoing_voters\x18\x02 \x03(\x04\x12\x0f\n\x07removed\x18\x03 \x03(\x04\"\xdd\x02\n\x0bRaftMessage\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.beeyard.swarm.v1.RaftMessageType\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0c\n\x04\x66rom\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08log_term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12,\n\x07\x65ntries\x18\x07 \x03(\x0b\x32\x1b.beeyard.swarm.v1.RaftEntry\x12\x0e\n\x06\x63ommit\x18\x08 \x01(\x04\x12\x0e\n\x06reject\x18\t \x01(\x08\x12\x13\n\x0breject_hint\x18\n \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x0b \x01(\x04\x12\x34\n\x08snapshot\x18\x0c \x01(\x0b\x32\".beeyard.swarm.v1.RaftSnapshotMeta\x12\x10\n\x08transfer\x18\r \x01(\x08\x12\x18\n\x10reject_hint_term\x18\x0e \x01(\x04\"\x8f\x01\n\x10RaftSnapshotMeta\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12:\n\rconfiguration\x18\x03 \x01(\x0b\x32#.beeyard.swarm.v1.RaftConfiguration\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"B\n\x0f\x45xchangeRequest\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.beeyard.swarm.v1.RaftMessage\"\x12\n\x10\x45xchangeResponse\"c\n\x16InstallSnapshotRequest\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1d.beeyard.swarm.v1.RaftMessageH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x19\n\x17InstallSnapshotResponse\";\n\rRaftHardState\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04vote\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\"m\n\x0fRaftSegmentHead\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07raft_id\x18\x02 \x01(\x04\x12\x35\n\tsnapshots\x18\x03 \x03(\x0b\x32\".beeyard.swarm.v1.RaftSnapshotMeta\"\xa0\x01\n\nRaftRecord\x12/\n\x04head\x18\x01 \x01(\x0b\x32!.beeyard.swarm.v1.RaftSegmentHead\x12\x33\n\nhard_state\x18\x02 \x01(\x0b\x32\x1f.beeyard.swarm.v1.RaftHardState\x12,\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1b.beeyard.swarm.v1.RaftEntry*\xd2\x03\n\x0fRaftMessageType\x12!\n\x1dRAFT_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRAFT_MESSAGE_TYPE_PRE_VOTE\x10\x01\x12\'\n#RAFT_MESSAGE_TYPE_PRE_VOTE_RESPONSE\x10\x02\x12\x1a\n\x16RAFT_MESSAGE_TYPE_VOTE\x10\x03\x12#\n\x1fRAFT_MESSAGE_TYPE_VOTE_RESPONSE\x10\x04\x12\x1c\n\x18RAFT_MESSAGE_TYPE_APPEND\x10\x05\x12%\n!RAFT_MESSAGE_TYPE_APPEND_RESPONSE\x10\x06\x12\x1f\n\x1bRAFT_MESSAGE_TYPE_HEARTBEAT\x10\x07\x12(\n$RAFT_MESSAGE_TYPE_HEARTBEAT_RESPONSE\x10\x08\x12\x1e\n\x1aRAFT_MESSAGE_TYPE_SNAPSHOT\x10\t\x12!\n\x1dRAFT_MESSAGE_TYPE_TIMEOUT_NOW\x10\n\x12\x1a\n\x16RAFT_MESSAGE_TYPE_READ\x10\x0b\x12#\n\x1fRAFT_MESSAGE_TYPE_READ_RESPONSE\x10\x0c*\x8a\x01\n\rRaftEntryType\x12\x1f\n\x1bRAFT_ENTRY_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14RAFT_ENTRY_TYPE_NOOP\x10\x01\x12\x1b\n\x17RAFT_ENTRY_TYPE_COMMAND\x10\x02\x12!\n\x1dRAFT_ENTRY_TYPE_CONFIGURATION\x10\x03\x32\xcc\x01\n\x0bRaftService\x12S\n\x08\x45xchange\x12!.beeyard.swarm.v1.ExchangeRequest\x1a\".beeyard.swarm.v1.ExchangeResponse(\x01\x12h\n\x0fInstallSnapshot\x12(.beeyard.swarm.v1.InstallSnapshotRequest\x1a).beeyard.swarm.v1.InstallSnapshotResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x65\x65yard/swarm/v1/raft.proto\x12\x10\x62\x65\x65yard.swarm.v1\"\xa1\x01\n\tRaftEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12-\n\x04type\x18\x03 \x01(\x0e\x32\x1f.beeyard.swarm.v1.RaftEntryType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12:\n\rconfiguration\x18\x05 \x01(\x0b\x32#.beeyard.swarm.v1.RaftConfiguration\"?\n\nRaftMember\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\x8e\x01\n\x11RaftConfiguration\x12-\n\x07members\x18\x01 \x03(\x0b\x32\x1c.beeyard.swarm.v1.RaftMember\x12\x0e\n\x06voters\x18\x02 \x03(\x04\x12\x10\n\x08learners\x18\x03 \x03(\x04\x12\x17\n\x0foutgoing_voters\x18\x04 \x03(\x04\x12\x0f\n\x07removed\x18\x05 \x03(\x04\"\xdd\x02\n\x0bRaftMessage\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.beeyard.swarm.v1.RaftMessageType\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0c\n\x04\x66rom\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08log_term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12,\n\x07\x65ntries\x18\x07 \x03(\x0b\x32\x1b.beeyard.swarm.v1.RaftEntry\x12\x0e\n\x06\x63ommit\x18\x08 \x01(\x04\x12\x0e\n\x06reject\x18\t \x01(\x08\x12\x13\n\x0breject_hint\x18\n \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x0b \x01(\x04\x12\x34\n\x08snapshot\x18\x0c \x01(\x0b\x32\".beeyard.swarm.v1.RaftSnapshotMeta\x12\x10\n\x08transfer\x18\r \x01(\x08\x12\x18\n\x10reject_hint_term\x18\x0e \x01(\x04\"\x8f\x01\n\x10RaftSnapshotMeta\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12:\n\rconfiguration\x18\x03 \x01(\x0b\x32#.beeyard.swarm.v1.RaftConfiguration\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"B\n\x0f\x45xchangeRequest\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.beeyard.swarm.v1.RaftMessage\"\x12\n\x10\x45xchangeResponse\"c\n\x16InstallSnapshotRequest\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1d.beeyard.swarm.v1.RaftMessageH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x19\n\x17InstallSnapshotResponse\";\n\rRaftHardState\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04vote\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\"~\n\x0fRaftSegmentHead\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07raft_id\x18\x02 \x01(\x04\x12\x35\n\tsnapshots\x18\x03 \x03(\x0b\x32\".beeyard.swarm.v1.RaftSnapshotMeta\x12\x0f\n\x07\x66ollows\x18\x04 \x01(\x04\"\xa0\x01\n\nRaftRecord\x12/\n\x04head\x18\x01 \x01(\x0b\x32!.beeyard.swarm.v1.RaftSegmentHead\x12\x33\n\nhard_state\x18\x02 \x01(\x0b\x32\x1f.beeyard.swarm.v1.RaftHardState\x12,\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1b.beeyard.swarm.v1.RaftEntry*\xd2\x03\n\x0fRaftMessageType\x12!\n\x1dRAFT_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRAFT_MESSAGE_TYPE_PRE_VOTE\x10\x01\x12\'\n#RAFT_MESSAGE_TYPE_PRE_VOTE_RESPONSE\x10\x02\x12\x1a\n\x16RAFT_MESSAGE_TYPE_VOTE\x10\x03\x12#\n\x1fRAFT_MESSAGE_TYPE_VOTE_RESPONSE\x10\x04\x12\x1c\n\x18RAFT_MESSAGE_TYPE_APPEND\x10\x05\x12%\n!RAFT_MESSAGE_TYPE_APPEND_RESPONSE\x10\x06\x12\x1f\n\x1bRAFT_MESSAGE_TYPE_HEARTBEAT\x10\x07\x12(\n$RAFT_MESSAGE_TYPE_HEARTBEAT_RESPONSE\x10\x08\x12\x1e\n\x1aRAFT_MESSAGE_TYPE_SNAPSHOT\x10\t\x12!\n\x1dRAFT_MESSAGE_TYPE_TIMEOUT_NOW\x10\n\x12\x1a\n\x16RAFT_MESSAGE_TYPE_READ\x10\x0b\x12#\n\x1fRAFT_MESSAGE_TYPE_READ_RESPONSE\x10\x0c*\x8a\x01\n\rRaftEntryType\x12\x1f\n\x1bRAFT_ENTRY_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14RAFT_ENTRY_TYPE_NOOP\x10\x01\x12\x1b\n\x17RAFT_ENTRY_TYPE_COMMAND\x10\x02\x12!\n\x1dRAFT_ENTRY_TYPE_CONFIGURATION\x10\x03\x32\xcc\x01\n\x0bRaftService\x12S\n\x08\x45xchange\x12!.beeyard.swarm.v1.ExchangeRequest\x1a\".beeyard.swarm.v1.ExchangeResponse(\x01\x12h\n\x0fInstallSnapshot\x12(.beeyard.swarm.v1.InstallSnapshotRequest\x1a).beeyard.swarm.v1.InstallSnapshotResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'beeyard.swarm.v1.raft_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RAFTMESSAGETYPE']._serialized_start=1455
-  _globals['_RAFTMESSAGETYPE']._serialized_end=1921
-  _globals['_RAFTENTRYTYPE']._serialized_start=1924
-  _globals['_RAFTENTRYTYPE']._serialized_end=2062
+  _globals['_RAFTMESSAGETYPE']._serialized_start=1490
+  _globals['_RAFTMESSAGETYPE']._serialized_end=1956
+  _globals['_RAFTENTRYTYPE']._serialized_start=1959
+  _globals['_RAFTENTRYTYPE']._serialized_end=2097
   _globals['_RAFTENTRY']._serialized_start=50
   _globals['_RAFTENTRY']._serialized_end=211
   _globals['_RAFTMEMBER']._serialized_start=213
-  _globals['_RAFTMEMBER']._serialized_end=293
-  _globals['_RAFTCONFIGURATION']._serialized_start=295
-  _globals['_RAFTCONFIGURATION']._serialized_end=403
-  _globals['_RAFTMESSAGE']._serialized_start=406
-  _globals['_RAFTMESSAGE']._serialized_end=755
-  _globals['_RAFTSNAPSHOTMETA']._serialized_start=758
-  _globals['_RAFTSNAPSHOTMETA']._serialized_end=901
-  _globals['_EXCHANGEREQUEST']._serialized_start=903
-  _globals['_EXCHANGEREQUEST']._serialized_end=969
-  _globals['_EXCHANGERESPONSE']._serialized_start=971
-  _globals['_EXCHANGERESPONSE']._serialized_end=989
-  _globals['_INSTALLSNAPSHOTREQUEST']._serialized_start=991
-  _globals['_INSTALLSNAPSHOTREQUEST']._serialized_end=1090
-  _globals['_INSTALLSNAPSHOTRESPONSE']._serialized_start=1092
-  _globals['_INSTALLSNAPSHOTRESPONSE']._serialized_end=1117
-  _globals['_RAFTHARDSTATE']._serialized_start=1119
-  _globals['_RAFTHARDSTATE']._serialized_end=1178
-  _globals['_RAFTSEGMENTHEAD']._serialized_start=1180
-  _globals['_RAFTSEGMENTHEAD']._serialized_end=1289
-  _globals['_RAFTRECORD']._serialized_start=1292
-  _globals['_RAFTRECORD']._serialized_end=1452
-  _globals['_RAFTSERVICE']._serialized_start=2065
-  _globals['_RAFTSERVICE']._serialized_end=2269
+  _globals['_RAFTMEMBER']._serialized_end=276
+  _globals['_RAFTCONFIGURATION']._serialized_start=279
+  _globals['_RAFTCONFIGURATION']._serialized_end=421
+  _globals['_RAFTMESSAGE']._serialized_start=424
+  _globals['_RAFTMESSAGE']._serialized_end=773
+  _globals['_RAFTSNAPSHOTMETA']._serialized_start=776
+  _globals['_RAFTSNAPSHOTMETA']._serialized_end=919
+  _globals['_EXCHANGEREQUEST']._serialized_start=921
+  _globals['_EXCHANGEREQUEST']._serialized_end=987
+  _globals['_EXCHANGERESPONSE']._serialized_start=989
+  _globals['_EXCHANGERESPONSE']._serialized_end=1007
+  _globals['_INSTALLSNAPSHOTREQUEST']._serialized_start=1009
+  _globals['_INSTALLSNAPSHOTREQUEST']._serialized_end=1108
+  _globals['_INSTALLSNAPSHOTRESPONSE']._serialized_start=1110
+  _globals['_INSTALLSNAPSHOTRESPONSE']._serialized_end=1135
+  _globals['_RAFTHARDSTATE']._serialized_start=1137
+  _globals['_RAFTHARDSTATE']._serialized_end=1196
+  _globals['_RAFTSEGMENTHEAD']._serialized_start=1198
+  _globals['_RAFTSEGMENTHEAD']._serialized_end=1324
+  _globals['_RAFTRECORD']._serialized_start=1327
+  _globals['_RAFTRECORD']._serialized_end=1487
+  _globals['_RAFTSERVICE']._serialized_start=2100
+  _globals['_RAFTSERVICE']._serialized_end=2304
 # @@protoc_insertion_point(module_scope)

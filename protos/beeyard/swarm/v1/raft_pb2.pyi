@@ -158,26 +158,22 @@ class RaftMember(message.Message):
     RAFT_ID_FIELD_NUMBER: builtins.int
     NODE_ID_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
-    LEARNER_FIELD_NUMBER: builtins.int
     raft_id: builtins.int
     """Raft id, never used twice."""
     node_id: builtins.str
     """Id of the node."""
     address: builtins.str
     """host:port of its swarmd."""
-    learner: builtins.bool
-    """It gets the log but has no vote yet."""
     def __init__(
         self,
         *,
         raft_id: builtins.int = ...,
         node_id: builtins.str = ...,
         address: builtins.str = ...,
-        learner: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "learner", b"learner", "node_id", b"node_id", "raft_id", b"raft_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "node_id", b"node_id", "raft_id", b"raft_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,15 +184,25 @@ class RaftConfiguration(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     MEMBERS_FIELD_NUMBER: builtins.int
+    VOTERS_FIELD_NUMBER: builtins.int
+    LEARNERS_FIELD_NUMBER: builtins.int
     OUTGOING_VOTERS_FIELD_NUMBER: builtins.int
     REMOVED_FIELD_NUMBER: builtins.int
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[RaftMember]:
-        """Members, by raft id."""
+        """Everybody who gets the log, by raft id."""
+
+    @builtins.property
+    def voters(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Those of them whose votes and acknowledgements count."""
+
+    @builtins.property
+    def learners(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Those of them without a vote."""
 
     @builtins.property
     def outgoing_voters(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Voters of the configuration that is being left, in a joint change."""
+        """Voters of the configuration that is being left, in a joint change; empty outside of one."""
 
     @builtins.property
     def removed(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -206,12 +212,14 @@ class RaftConfiguration(message.Message):
         self,
         *,
         members: abc.Iterable[RaftMember] | None = ...,
+        voters: abc.Iterable[builtins.int] | None = ...,
+        learners: abc.Iterable[builtins.int] | None = ...,
         outgoing_voters: abc.Iterable[builtins.int] | None = ...,
         removed: abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["members", b"members", "outgoing_voters", b"outgoing_voters", "removed", b"removed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["learners", b"learners", "members", b"members", "outgoing_voters", b"outgoing_voters", "removed", b"removed", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,10 +453,13 @@ class RaftSegmentHead(message.Message):
     CLUSTER_ID_FIELD_NUMBER: builtins.int
     RAFT_ID_FIELD_NUMBER: builtins.int
     SNAPSHOTS_FIELD_NUMBER: builtins.int
+    FOLLOWS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """The cluster, as the caller named it when the log was made."""
     raft_id: builtins.int
     """Whose log it is."""
+    follows: builtins.int
+    """The number of the file that must come before this one, if any must: a gap is a loss."""
     @builtins.property
     def snapshots(self) -> containers.RepeatedCompositeFieldContainer[RaftSnapshotMeta]:
         """The snapshots that count, oldest first: durable when this was written."""
@@ -459,10 +470,11 @@ class RaftSegmentHead(message.Message):
         cluster_id: builtins.str = ...,
         raft_id: builtins.int = ...,
         snapshots: abc.Iterable[RaftSnapshotMeta] | None = ...,
+        follows: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "raft_id", b"raft_id", "snapshots", b"snapshots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "follows", b"follows", "raft_id", b"raft_id", "snapshots", b"snapshots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
