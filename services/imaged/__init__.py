@@ -1,0 +1,1 @@
+"""imaged: images, layers and the snapshots that containers stand on."""

@@ -1,0 +1,172 @@
+"""The worker process: does the heavy work on layers, away from the daemon's event loop and its interpreter lock.
+
+Started by `workers` as `python -m services.imaged.layers.worker FD`, where FD is one end of a packet socket. It takes
+one job after the other, each with the descriptors it works on, and answers with progress and one result. It opens
+nothing that a job does not hand or name to it, and it dies with the daemon.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from services.imaged.layers import apply, changes, decompress, diff, jobs, limits, usage
+from services.imaged.layers.lower import LowerTree
+from services.imaged.layers.pipeline import Ahead, Hasher, read_chunks
+from services.imaged.tar.entry import show
+from services.imaged.tar.source import Source
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_DESCRIPTORS_MAX = 4
+_PROGRESS_EVERY_BYTES = 8 << 20
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve jobs until the daemon closes the socket."""
+    _die_with(os.getppid())
+    os.umask(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the daemon decides
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        packet, descriptors, _, _ = socket.recv_fds(channel, jobs.MESSAGE_BYTES_MAX, _DESCRIPTORS_MAX)
+        if not packet:
+            return
+        try:
+            job = jobs.decode(packet)
+            channel.send(jobs.encode(_run(job, descriptors, channel)))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _die_with(parent: int) -> None:
+    """End when the daemon does, however it does: its successor removes what we were writing."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _run(job: jobs.Job | jobs.Reply, descriptors: Sequence[int], channel: socket.socket) -> jobs.Reply:
+    try:
+        match job:
+            case jobs.ApplyJob():
+                blob, target = descriptors
+                return _apply(job, blob, target, channel)
+            case jobs.ExportJob():
+                return _export(job, descriptors[0])
+            case jobs.ListChangesJob():
+                return _list_changes(job, descriptors[0])
+            case jobs.MeasureJob():
+                measured = usage.measure(os.fsencode(job.directory))
+                return jobs.MeasureResult(size_bytes=measured.size_bytes, inode_count=measured.inode_count)
+            case _:
+                raise errors.Internal(f"{type(job).__name__} is not a job")
+    except errors.BeeyardError as error:
+        return jobs.Failure(kind=type(error).__name__, message=error.message, reason=error.reason)
+    except OSError as error:
+        known = limits.from_os_error(error, f"read or write {error.filename or 'a layer'}")
+        return jobs.Failure(kind=type(known).__name__, message=known.message, reason=known.reason)
+    except RecursionError:
+        return jobs.Failure(
+            kind="Unsupported", message="the tree is nested too deeply", reason="TREE_TOO_DEEP"
+        )
+
+
+def _apply(job: jobs.ApplyJob, blob: int, target: int, channel: socket.socket) -> jobs.ApplyResult:
+    compression, chunks = decompress.peek(read_chunks(blob))
+    hasher = Hasher() if job.with_diff_id else None
+    lower = LowerTree([os.fsencode(path) for path in job.lower_dirs]) if job.lower_dirs is not None else None
+    diff_id_hex = ""
+    try:
+        with Ahead(decompress.decompress(chunks, compression)) as ahead:
+            stream: Iterator[bytes] = hasher.tee(ahead) if hasher else iter(ahead)
+            applied = apply.apply(
+                Source(lambda: next(stream, b"")),
+                target,
+                lower=lower,
+                limits=job.limits,
+                on_progress=_reporter(channel),
+            )
+    finally:
+        if hasher:
+            diff_id_hex = hasher.finish()
+    return jobs.ApplyResult(
+        diff_id_hex=diff_id_hex,
+        size_bytes=applied.size_bytes,
+        entry_count=applied.entry_count,
+        xattrs_skipped=applied.xattrs_skipped,
+        is_compressed=compression != "none",
+    )
+
+
+def _reporter(channel: socket.socket) -> Callable[[int], None]:
+    reported = 0
+
+    def report(position: int) -> None:
+        nonlocal reported
+        if position - reported >= _PROGRESS_EVERY_BYTES:
+            reported = position
+            channel.send(jobs.encode(jobs.Progress(done_bytes=position)))
+
+    return report
+
+
+def _export(job: jobs.ExportJob, output: int) -> jobs.ExportResult:
+    with open(output, "wb", buffering=1 << 20, closefd=False) as file:
+        written = diff.write_layer(_compare(job.comparison), file.write)
+    return jobs.ExportResult(
+        sha256_hex=written.sha256_hex,
+        tar_bytes=written.tar_bytes,
+        size_bytes=written.size_bytes,
+        entry_count=written.entry_count,
+    )
+
+
+def _list_changes(job: jobs.ListChangesJob, output: int) -> jobs.Done:
+    with open(output, "w", encoding="utf-8", closefd=False) as file:
+        file.writelines(
+            f"{change.kind.value} /{_escape(b'/'.join(change.parts))}\n"
+            for change in _compare(job.comparison)
+        )
+    return jobs.Done()
+
+
+def _escape(path: bytes) -> str:
+    r"""Return a path as text: bytes that are not UTF-8, and control characters, as \xNN."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else show(char.encode()) for char in text)
+
+
+def _compare(comparison: jobs.Comparison) -> Iterator[changes.Change]:
+    new = _open(comparison.new_dir)
+    try:
+        if comparison.lower_dirs is not None:
+            yield from changes.walk_overlay(
+                new, LowerTree([os.fsencode(path) for path in comparison.lower_dirs])
+            )
+        elif comparison.old_dir:
+            old = _open(comparison.old_dir)
+            try:
+                yield from changes.walk_trees(new, old)
+            finally:
+                os.close(old)
+        else:
+            yield from changes.walk_overlay(new, LowerTree(()))
+    finally:
+        os.close(new)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+if __name__ == "__main__":
+    main()
