@@ -1,0 +1,153 @@
+"""The records in SQLite: one row per container, names unique, status apart from what does not change.
+
+A status is written at every step of a container's life, the specification once; both are JSON, so that an added field
+needs no migration.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from services.containerd.model.image import ImageConfig
+from services.containerd.model.spec import ContainerSpec
+from services.containerd.model.status import Record, Status
+from services.containerd.records import codec
+from services.kit import errors, log
+from services.kit.sqlite import Database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_log = log.get(__name__)
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE containers (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        created_at TEXT NOT NULL,
+        request_id TEXT NOT NULL DEFAULT '',
+        spec TEXT NOT NULL,
+        image TEXT NOT NULL,
+        status TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX containers_by_request ON containers (request_id) WHERE request_id <> '';
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A row that does not read. It is kept: its container may run, and a person may mend it."""
+
+    id: str
+    reason: str
+
+
+class Store:
+    """Reads and writes records. Everything that returns is on disk."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        """Open or create the database."""
+        return cls(await Database.open(path, _MIGRATIONS))
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        await self._database.close()
+
+    async def load(self) -> tuple[list[Record], list[Damaged]]:
+        """Return all records, oldest first, and the rows that do not read."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                "SELECT * FROM containers ORDER BY created_at, id"
+            ).fetchall()
+        )
+        records: list[Record] = []
+        damaged: list[Damaged] = []
+        for row in rows:
+            try:
+                records.append(_from_row(row))
+            except (ValueError, TypeError, KeyError, AttributeError) as exc:
+                damaged.append(Damaged(id=row["id"], reason=str(exc)))
+        return records, damaged
+
+    async def insert(self, record: Record) -> None:
+        """Write a new container.
+
+        Raises:
+            errors.AlreadyExists: Its name is in use (NAME_IN_USE).
+        """
+        row = (
+            record.id,
+            record.name,
+            record.created_at.isoformat(),
+            record.request_id,
+            _text(record.spec),
+            _text(record.image),
+            _text(record.status),
+        )
+        try:
+            await self._database.write(
+                lambda connection: connection.execute(
+                    "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?)", row
+                )
+            )
+        except sqlite3.IntegrityError as exc:
+            raise errors.AlreadyExists(
+                f"the name {record.name} is in use by another container", reason="NAME_IN_USE"
+            ) from exc
+
+    async def write_status(self, container_id: str, status: Status) -> None:
+        """Replace the status."""
+        row = (_text(status), container_id)
+        await self._database.write(
+            lambda connection: connection.execute("UPDATE containers SET status = ? WHERE id = ?", row)
+        )
+
+    async def write_spec(self, container_id: str, name: str, spec: ContainerSpec) -> None:
+        """Replace name and specification.
+
+        Raises:
+            errors.AlreadyExists: The name is in use (NAME_IN_USE).
+        """
+        row = (name, _text(spec), container_id)
+        try:
+            await self._database.write(
+                lambda connection: connection.execute(
+                    "UPDATE containers SET name = ?, spec = ? WHERE id = ?", row
+                )
+            )
+        except sqlite3.IntegrityError as exc:
+            raise errors.AlreadyExists(
+                f"the name {name} is in use by another container", reason="NAME_IN_USE"
+            ) from exc
+
+    async def delete(self, container_id: str) -> None:
+        """Forget a container. Idempotent."""
+        await self._database.write(
+            lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+        )
+
+
+def _text(value: object) -> str:
+    return json.dumps(codec.encode(value), separators=(",", ":"))
+
+
+def _from_row(row: sqlite3.Row) -> Record:
+    return Record(
+        id=row["id"],
+        name=row["name"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        request_id=row["request_id"],
+        spec=codec.decode(ContainerSpec, json.loads(row["spec"])),
+        image=codec.decode(ImageConfig, json.loads(row["image"])),
+        status=codec.decode(Status, json.loads(row["status"])),
+    )

@@ -1,0 +1,125 @@
+"""Looks and small changes inside a mounted root file system, which is hostile: every link in it is the image's.
+
+All paths are resolved by the kernel as if the root were `/` (openat2), so no link leads out, whoever changes it while
+we look; and links of /proc are not followed. Nothing of the container is ever executed or loaded (CVE-2019-14271).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Self
+
+from services.containerd.kernel import syscalls
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+TEXT_BYTES_MAX = 1 << 20
+_DEPTH_MAX = 64
+_KERNEL_DIRECTORIES = ("proc", "sys", "dev")
+
+
+class Inside:
+    """A root file system that is open for looks. Use as a context manager."""
+
+    def __init__(self, root: Path) -> None:
+        self._fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _exc: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+    def read_text(self, path: str) -> str:
+        """Return the text of a regular file, empty where there is none. What does not decode is replaced.
+
+        Raises:
+            errors.Invalid: The file is larger than any such file should be.
+        """
+        try:
+            # O_NONBLOCK: a fifo in its place must not hang us.
+            fd = syscalls.open_in_root(self._fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return ""
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return ""
+            data = file.read(TEXT_BYTES_MAX + 1)
+        if len(data) > TEXT_BYTES_MAX:
+            raise errors.Invalid(
+                f"{path} of the image is larger than {TEXT_BYTES_MAX} bytes", reason="IMAGE_INVALID"
+            )
+        return data.decode(errors="replace")
+
+    def check_kernel_directories(self) -> None:
+        """Refuse an image whose /proc, /sys or /dev is a link: the mounts there would land elsewhere (CVE-2023-27561).
+
+        Raises:
+            errors.Invalid: One of them is not a directory.
+        """
+        for name in _KERNEL_DIRECTORIES:
+            try:
+                found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                raise errors.Invalid(f"/{name} of the image is not a directory", reason="IMAGE_INVALID")
+
+    def ensure_directory(self, path: str, *, uid: int = 0, gid: int = 0) -> None:
+        """Make a directory with its parents, as Docker does with a working directory that is missing. Idempotent.
+
+        Raises:
+            errors.Invalid: Something on the way is not a directory, or leads into /proc (CVE-2024-21626).
+        """
+        parts = [part for part in path.split("/") if part and part != "."]
+        if len(parts) > _DEPTH_MAX:
+            raise errors.Invalid(f"the path {path} has more than {_DEPTH_MAX} parts", reason="SPEC_INVALID")
+        with contextlib.ExitStack() as opened:
+            parent = self._fd
+            for depth, part in enumerate(parts, start=1):
+                so_far = "/" + "/".join(parts[:depth])
+                fd = self._open_or_make(so_far, parent, part, uid, gid)
+                opened.callback(os.close, fd)
+                parent = fd
+            self._refuse_proc(path, parent)
+
+    def _open_or_make(self, so_far: str, parent: int, part: str, uid: int, gid: int) -> int:
+        try:
+            return self._open_directory(so_far)
+        except OSError as exc:
+            if exc.errno != errno.ENOENT:
+                raise _not_a_directory(so_far, exc) from exc
+        try:
+            os.mkdir(part, 0o755, dir_fd=parent)
+            os.chown(part, uid, gid, dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            pass  # a link to nowhere, or somebody was quicker: opening tells
+        except OSError as exc:
+            raise _not_a_directory(so_far, exc) from exc
+        try:
+            return self._open_directory(so_far)
+        except OSError as exc:
+            raise _not_a_directory(so_far, exc) from exc
+
+    def _open_directory(self, path: str) -> int:
+        return syscalls.open_in_root(self._fd, path, os.O_PATH | os.O_DIRECTORY)
+
+    def _refuse_proc(self, path: str, fd: int) -> None:
+        """/proc of a container is mounted later: what a path into it means would be decided then, by the runtime."""
+        reached = os.readlink(f"/proc/self/fd/{fd}")
+        root = os.readlink(f"/proc/self/fd/{self._fd}")
+        below = reached.removeprefix(root.rstrip("/"))
+        if below == "/proc" or below.startswith("/proc/") or path.strip("/").startswith("proc/self"):
+            raise errors.Invalid(f"the working directory {path} lies in /proc", reason="SPEC_INVALID")
+
+
+def _not_a_directory(path: str, exc: OSError) -> errors.Invalid:
+    return errors.Invalid(f"{path} in the container is no directory and cannot be made one: {exc.strerror}")

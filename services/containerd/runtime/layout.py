@@ -1,0 +1,135 @@
+"""Where the files of containers are. The only place that knows the names.
+
+Durable, below `<root>/containerd`:         records, seccomp cache, containers/<id>/ctr.log[.N]
+Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes)
+
+`c` is a shared mount of its own (see `runtime.sharing`): what is mounted below it reaches every mount namespace, and so
+do its removals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """The directory of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The OCI configuration."""
+        return self.path / "config.json"
+
+    @property
+    def rootfs(self) -> Path:
+        """Where the root file system is mounted."""
+        return self.path / "rootfs"
+
+    @property
+    def files(self) -> Path:
+        """Where the tmpfs with files given in the specification is mounted."""
+        return self.path / "files"
+
+    @property
+    def pidfile(self) -> Path:
+        """Process id of the init, written by the runtime."""
+        return self.path / "pidfile"
+
+    @property
+    def conmon_pidfile(self) -> Path:
+        """Process id of conmon."""
+        return self.path / "conmon.pid"
+
+    @property
+    def conmon_errors(self) -> Path:
+        """What conmon wrote to its standard error."""
+        return self.path / "conmon.log"
+
+    @property
+    def persist(self) -> Path:
+        """Where conmon leaves `oom` and `exit`."""
+        return self.path / "persist"
+
+    @property
+    def oom(self) -> Path:
+        """Exists if the kernel killed for memory."""
+        return self.persist / "oom"
+
+    @property
+    def control(self) -> Path:
+        """Fifo that takes resizes and log rotations."""
+        return self.path / "ctl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """All paths of one daemon."""
+
+    state: Path
+    run: Path
+
+    @property
+    def database(self) -> Path:
+        """The records."""
+        return self.state / "state.db"
+
+    @property
+    def seccomp_cache(self) -> Path:
+        """Compiled filters."""
+        return self.state / "seccomp"
+
+    @property
+    def containers(self) -> Path:
+        """A directory per container for what outlives a run."""
+        return self.state / "containers"
+
+    @property
+    def bundles(self) -> Path:
+        """A bundle per container that runs."""
+        return self.run / "c"
+
+    @property
+    def exits(self) -> Path:
+        """Exit files of conmon, one per container."""
+        return self.run / "exits"
+
+    @property
+    def runtime_root(self) -> Path:
+        """State of the OCI runtimes, a directory per container."""
+        return self.run / "rt"
+
+    def directory(self, container_id: str) -> Path:
+        """Return the durable directory of a container."""
+        return self.containers / container_id
+
+    def log(self, container_id: str) -> Path:
+        """Return the log file that is being written."""
+        return self.containers / container_id / "ctr.log"
+
+    def bundle(self, container_id: str) -> Bundle:
+        """Return the bundle of a container."""
+        return Bundle(path=self.bundles / container_id)
+
+    def exit_file(self, container_id: str) -> Path:
+        """Return the exit file of a container."""
+        return self.exits / container_id
+
+    def runtime_state(self, container_id: str) -> Path:
+        """Return the runtime's directory of a container."""
+        return self.runtime_root / container_id
+
+    def exec_fifo(self, container_id: str) -> Path:
+        """Return the fifo on which a created container waits."""
+        return self.runtime_root / container_id / "exec.fifo"
+
+    def make(self) -> None:
+        """Make the directories; only root may enter (CVE-2021-41091)."""
+        for directory in (self.containers, self.seccomp_cache, self.bundles, self.exits, self.runtime_root):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)

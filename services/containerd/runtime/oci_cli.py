@@ -1,0 +1,70 @@
+"""Command lines of the OCI runtimes, and what their messages mean. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.containerd.runtime.flavour import Flavour
+
+EXIT_DAEMON = 125
+EXIT_CANNOT_EXECUTE = 126
+EXIT_NOT_FOUND = 127
+
+_NOT_FOUND = ("executable file", "no such file or directory", "not found")
+_CANNOT_EXECUTE = ("permission denied", "exec format error", "is a directory", "text file busy")
+_NOISE = (
+    "level=error msg=",
+    "OCI runtime create failed:",
+    "container_linux.go",
+    "starting container process caused:",
+)
+
+
+def delete(flavour: Flavour, root: Path, container_id: str) -> list[str]:
+    """Return the command that removes a container, killing what is left of it."""
+    return [flavour.path, f"--root={root}", "delete", "--force", container_id]
+
+
+def create(flavour: Flavour, root: Path, bundle: Path, container_id: str) -> list[str]:
+    """Return the command that creates a container without conmon: for the probe."""
+    return [flavour.path, f"--root={root}", "create", f"--bundle={bundle}", container_id]
+
+
+def version(flavour: Flavour) -> list[str]:
+    """Return the command that prints the version."""
+    return [flavour.path, "--version"]
+
+
+def parse_version(output: str) -> str:
+    """Return the version from the first line of `--version`: "crun version 1.8.1"."""
+    first = output.splitlines()[0] if output else ""
+    return first.rpartition(" ")[2]
+
+
+def start_exit_code(message: str, program: str) -> int:
+    """Return 125, 126 or 127: the code with which `docker run` ends when a container cannot be started.
+
+    Args:
+        message: What the runtime wrote.
+        program: The first word of the command line, which the message must be about: a missing bind source is no
+            missing program.
+    """
+    lowered = message.lower()
+    about_program = program.lower() in lowered or "executable" in lowered or "exec:" in lowered
+    if about_program and any(text in lowered for text in _CANNOT_EXECUTE):
+        return EXIT_CANNOT_EXECUTE
+    if about_program and any(text in lowered for text in _NOT_FOUND):
+        return EXIT_NOT_FOUND
+    return EXIT_DAEMON
+
+
+def explain(message: str) -> str:
+    """Return the last line of a runtime's message without its decoration."""
+    lines = [line.strip() for line in message.replace("\\n", "\n").splitlines() if line.strip()]
+    text = lines[-1] if lines else "the runtime failed without a message"
+    for noise in _NOISE:
+        text = text.replace(noise, "")
+    return text.strip().strip('"')
