@@ -131,7 +131,11 @@ def _table(cls: type[C], values: Mapping[str, Any], key: tuple[str, ...], source
     for name in values:
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(fields))}"
+            hint = (
+                f", did you mean {_dotted((*key, close[0]))}?"
+                if close
+                else f"; known here: {', '.join(sorted(fields))}"
+            )
             raise source.error((*key, name), f"unknown key {_dotted((*key, name))}{hint}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
