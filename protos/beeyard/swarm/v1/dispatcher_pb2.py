@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from beeyard.swarm.v1 import objects_pb2 as beeyard_dot_swarm_dot_v1_dot_objects__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!beeyard/swarm/v1/dispatcher.proto\x12\x10\x62\x65\x65yard.swarm.v1\x1a\x1e\x62\x65\x65yard/swarm/v1/objects.proto\"i\n\x12OpenSessionRequest\x12\x36\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32!.beeyard.swarm.v1.NodeDescription\x12\x1b\n\x13previous_session_id\x18\x02 \x01(\t\"\xb3\x01\n\x13OpenSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12$\n\x04node\x18\x02 \x01(\x0b\x32\x16.beeyard.swarm.v1.Node\x12\x32\n\x08managers\x18\x03 \x03(\x0b\x32 .beeyard.swarm.v1.ManagerAddress\x12\x11\n\ttrust_pem\x18\x04 \x01(\x0c\x12\x1b\n\x13heartbeat_period_ms\x18\x05 \x01(\x04\"2\n\x0eManagerAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"&\n\x10HeartbeatRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"&\n\x11HeartbeatResponse\x12\x11\n\tperiod_ms\x18\x01 \x01(\x04\"-\n\x17WatchAssignmentsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\xa9\x03\n\x18WatchAssignmentsResponse\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.beeyard.swarm.v1.AssignmentsKind\x12\x12\n\napplies_to\x18\x02 \x01(\t\x12\x12\n\nresults_in\x18\x03 \x01(\t\x12,\n\x0cupdate_tasks\x18\x04 \x03(\x0b\x32\x16.beeyard.swarm.v1.Task\x12\x17\n\x0fremove_task_ids\x18\x05 \x03(\t\x12\x30\n\x0eupdate_secrets\x18\x06 \x03(\x0b\x32\x18.beeyard.swarm.v1.Secret\x12\x19\n\x11remove_secret_ids\x18\x07 \x03(\t\x12\x30\n\x0eupdate_configs\x18\x08 \x03(\x0b\x32\x18.beeyard.swarm.v1.Config\x12\x19\n\x11remove_config_ids\x18\t \x03(\t\x12\x37\n\x0fupdate_networks\x18\n \x03(\x0b\x32\x1e.beeyard.swarm.v1.SwarmNetwork\x12\x1a\n\x12remove_network_ids\x18\x0b \x03(\t\"\\\n\x17ReportTaskStatusRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12-\n\x07reports\x18\x02 \x03(\x0b\x32\x1c.beeyard.swarm.v1.TaskReport\"K\n\nTaskReport\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12,\n\x06status\x18\x02 \x01(\x0b\x32\x1c.beeyard.swarm.v1.TaskStatus\"\x1a\n\x18ReportTaskStatusResponse*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\x01\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x02\x32\x9f\x03\n\x11\x44ispatcherService\x12\\\n\x0bOpenSession\x12$.beeyard.swarm.v1.OpenSessionRequest\x1a%.beeyard.swarm.v1.OpenSessionResponse0\x01\x12T\n\tHeartbeat\x12\".beeyard.swarm.v1.HeartbeatRequest\x1a#.beeyard.swarm.v1.HeartbeatResponse\x12k\n\x10WatchAssignments\x12).beeyard.swarm.v1.WatchAssignmentsRequest\x1a*.beeyard.swarm.v1.WatchAssignmentsResponse0\x01\x12i\n\x10ReportTaskStatus\x12).beeyard.swarm.v1.ReportTaskStatusRequest\x1a*.beeyard.swarm.v1.ReportTaskStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!beeyard/swarm/v1/dispatcher.proto\x12\x10\x62\x65\x65yard.swarm.v1\x1a\x1e\x62\x65\x65yard/swarm/v1/objects.proto\"i\n\x12OpenSessionRequest\x12\x36\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32!.beeyard.swarm.v1.NodeDescription\x12\x1b\n\x13previous_session_id\x18\x02 \x01(\t\"\xb3\x01\n\x13OpenSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12$\n\x04node\x18\x02 \x01(\x0b\x32\x16.beeyard.swarm.v1.Node\x12\x32\n\x08managers\x18\x03 \x03(\x0b\x32 .beeyard.swarm.v1.ManagerAddress\x12\x11\n\ttrust_pem\x18\x04 \x01(\x0c\x12\x1b\n\x13heartbeat_period_ms\x18\x05 \x01(\x04\"2\n\x0eManagerAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"&\n\x10HeartbeatRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"&\n\x11HeartbeatResponse\x12\x11\n\tperiod_ms\x18\x01 \x01(\x04\"-\n\x17WatchAssignmentsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\xbc\x03\n\x18WatchAssignmentsResponse\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.beeyard.swarm.v1.AssignmentsKind\x12\x12\n\napplies_to\x18\x02 \x01(\t\x12\x12\n\nresults_in\x18\x03 \x01(\t\x12,\n\x0cupdate_tasks\x18\x04 \x03(\x0b\x32\x16.beeyard.swarm.v1.Task\x12\x17\n\x0fremove_task_ids\x18\x05 \x03(\t\x12\x30\n\x0eupdate_secrets\x18\x06 \x03(\x0b\x32\x18.beeyard.swarm.v1.Secret\x12\x19\n\x11remove_secret_ids\x18\x07 \x03(\t\x12\x30\n\x0eupdate_configs\x18\x08 \x03(\x0b\x32\x18.beeyard.swarm.v1.Config\x12\x19\n\x11remove_config_ids\x18\t \x03(\t\x12\x37\n\x0fupdate_networks\x18\n \x03(\x0b\x32\x1e.beeyard.swarm.v1.SwarmNetwork\x12\x1a\n\x12remove_network_ids\x18\x0b \x03(\t\x12\x11\n\tcontinues\x18\x0c \x01(\x08\"\\\n\x17ReportTaskStatusRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12-\n\x07reports\x18\x02 \x03(\x0b\x32\x1c.beeyard.swarm.v1.TaskReport\"K\n\nTaskReport\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12,\n\x06status\x18\x02 \x01(\x0b\x32\x1c.beeyard.swarm.v1.TaskStatus\"\x1a\n\x18ReportTaskStatusResponse*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\x01\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x02\x32\x9f\x03\n\x11\x44ispatcherService\x12\\\n\x0bOpenSession\x12$.beeyard.swarm.v1.OpenSessionRequest\x1a%.beeyard.swarm.v1.OpenSessionResponse0\x01\x12T\n\tHeartbeat\x12\".beeyard.swarm.v1.HeartbeatRequest\x1a#.beeyard.swarm.v1.HeartbeatResponse\x12k\n\x10WatchAssignments\x12).beeyard.swarm.v1.WatchAssignmentsRequest\x1a*.beeyard.swarm.v1.WatchAssignmentsResponse0\x01\x12i\n\x10ReportTaskStatus\x12).beeyard.swarm.v1.ReportTaskStatusRequest\x1a*.beeyard.swarm.v1.ReportTaskStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'beeyard.swarm.v1.dispatcher_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ASSIGNMENTSKIND']._serialized_start=1182
-  _globals['_ASSIGNMENTSKIND']._serialized_end=1298
+  _globals['_ASSIGNMENTSKIND']._serialized_start=1201
+  _globals['_ASSIGNMENTSKIND']._serialized_end=1317
   _globals['_OPENSESSIONREQUEST']._serialized_start=87
   _globals['_OPENSESSIONREQUEST']._serialized_end=192
   _globals['_OPENSESSIONRESPONSE']._serialized_start=195
@@ -47,13 +47,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHASSIGNMENTSREQUEST']._serialized_start=508
   _globals['_WATCHASSIGNMENTSREQUEST']._serialized_end=553
   _globals['_WATCHASSIGNMENTSRESPONSE']._serialized_start=556
-  _globals['_WATCHASSIGNMENTSRESPONSE']._serialized_end=981
-  _globals['_REPORTTASKSTATUSREQUEST']._serialized_start=983
-  _globals['_REPORTTASKSTATUSREQUEST']._serialized_end=1075
-  _globals['_TASKREPORT']._serialized_start=1077
-  _globals['_TASKREPORT']._serialized_end=1152
-  _globals['_REPORTTASKSTATUSRESPONSE']._serialized_start=1154
-  _globals['_REPORTTASKSTATUSRESPONSE']._serialized_end=1180
-  _globals['_DISPATCHERSERVICE']._serialized_start=1301
-  _globals['_DISPATCHERSERVICE']._serialized_end=1716
+  _globals['_WATCHASSIGNMENTSRESPONSE']._serialized_end=1000
+  _globals['_REPORTTASKSTATUSREQUEST']._serialized_start=1002
+  _globals['_REPORTTASKSTATUSREQUEST']._serialized_end=1094
+  _globals['_TASKREPORT']._serialized_start=1096
+  _globals['_TASKREPORT']._serialized_end=1171
+  _globals['_REPORTTASKSTATUSRESPONSE']._serialized_start=1173
+  _globals['_REPORTTASKSTATUSRESPONSE']._serialized_end=1199
+  _globals['_DISPATCHERSERVICE']._serialized_start=1320
+  _globals['_DISPATCHERSERVICE']._serialized_end=1735
 # @@protoc_insertion_point(module_scope)

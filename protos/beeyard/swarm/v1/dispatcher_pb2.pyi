@@ -214,12 +214,17 @@ class WatchAssignmentsResponse(message.Message):
     REMOVE_CONFIG_IDS_FIELD_NUMBER: builtins.int
     UPDATE_NETWORKS_FIELD_NUMBER: builtins.int
     REMOVE_NETWORK_IDS_FIELD_NUMBER: builtins.int
+    CONTINUES_FIELD_NUMBER: builtins.int
     kind: AssignmentsKind.ValueType
     """Kind."""
     applies_to: builtins.str
     """Step that it follows."""
     results_in: builtins.str
     """Name of this step."""
+    continues: builtins.bool
+    """The step is too large for one message and goes on in the next, which has the same kind and names. It counts with its
+    last part.
+    """
     @builtins.property
     def update_tasks(self) -> containers.RepeatedCompositeFieldContainer[objects_pb2.Task]:
         """Tasks that are new or changed."""
@@ -266,10 +271,11 @@ class WatchAssignmentsResponse(message.Message):
         remove_config_ids: abc.Iterable[builtins.str] | None = ...,
         update_networks: abc.Iterable[objects_pb2.SwarmNetwork] | None = ...,
         remove_network_ids: abc.Iterable[builtins.str] | None = ...,
+        continues: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applies_to", b"applies_to", "kind", b"kind", "remove_config_ids", b"remove_config_ids", "remove_network_ids", b"remove_network_ids", "remove_secret_ids", b"remove_secret_ids", "remove_task_ids", b"remove_task_ids", "results_in", b"results_in", "update_configs", b"update_configs", "update_networks", b"update_networks", "update_secrets", b"update_secrets", "update_tasks", b"update_tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applies_to", b"applies_to", "continues", b"continues", "kind", b"kind", "remove_config_ids", b"remove_config_ids", "remove_network_ids", b"remove_network_ids", "remove_secret_ids", b"remove_secret_ids", "remove_task_ids", b"remove_task_ids", "results_in", b"results_in", "update_configs", b"update_configs", "update_networks", b"update_networks", "update_secrets", b"update_secrets", "update_tasks", b"update_tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
