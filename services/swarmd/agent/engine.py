@@ -14,7 +14,7 @@ from services.swarmd.agent.core import containers
 from services.swarmd.agent.core.order import TASK_ID_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     import grpc.aio
@@ -122,7 +122,7 @@ class Engine:
             if not page_token:
                 return found
 
-    async def events(self, since: datetime) -> AsyncIterator[EngineEvent]:
+    async def events(self, since: datetime) -> AsyncGenerator[EngineEvent, None]:
         """Yield what happened to containers since a moment, then what happens, until containerd goes away."""
         request = container_pb2.WatchEventsRequest(
             filters={"type": filter_pb2.StringList(values=["container"])}
