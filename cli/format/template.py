@@ -309,7 +309,7 @@ def _index(value: Any, *keys: Any) -> object:
 def _compare(sign: str) -> Callable[[Any, Any], bool]:
     def compare(left: Any, right: Any) -> bool:
         try:
-            return {"lt": left < right, "le": left <= right, "gt": left > right, "ge": left >= right}[sign]
+            return bool({"lt": left < right, "le": left <= right, "gt": left > right, "ge": left >= right}[sign])
         except TypeError:
             raise TemplateError(f"{sign}: cannot compare {show(left)!r} and {show(right)!r}") from None
 
@@ -358,7 +358,7 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "println": lambda *values: " ".join(show(value) for value in values) + "\n",
     "print": lambda *values: "".join(show(value) for value in values),
     "printf": _printf,
-    "len": lambda value: len(value),
+    "len": len,
     "index": _index,
     "slice": _slice,
     "eq": lambda first, *others: any(first == other for other in others),
