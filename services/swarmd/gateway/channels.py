@@ -1,0 +1,89 @@
+"""Channels, one for each target, shared by all calls to it."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+from services.kit.rpc import client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import grpc.aio
+
+    from services.kit import tasks
+    from services.swarmd.gateway.methods import Daemon
+    from services.swarmd.gateway.tls import NodeTls
+
+CHANNELS_MAX: Final = 512
+"""Channels to other nodes that are kept; the one used least recently is retired for a new one."""
+RETIRE_GRACE_S: Final = 30.0
+"""How long calls on a retired channel may go on: long enough for answers, and streams are opened anew."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Target:
+    address: str
+    server_name: str
+
+
+class LocalChannels:
+    """Channels to the daemons of this node, on their unix sockets."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._channels: dict[Daemon, grpc.aio.Channel] = {}
+
+    def socket(self, daemon: Daemon) -> Path:
+        """Return where a daemon listens."""
+        return self._run / f"{daemon.value}.sock"
+
+    def channel(self, daemon: Daemon) -> grpc.aio.Channel:
+        """Return the channel to a daemon."""
+        if daemon not in self._channels:
+            self._channels[daemon] = client.channel_unix(self.socket(daemon))
+        return self._channels[daemon]
+
+    async def close(self) -> None:
+        """Close all channels."""
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()
+
+
+class PeerChannels:
+    """Channels to other nodes, over mTLS. A renewed certificate means new ones; those in use may finish."""
+
+    def __init__(self, tls: NodeTls, supervisor: tasks.Supervisor) -> None:
+        self._tls = tls
+        self._supervisor = supervisor
+        self._generation = tls.generation
+        self._channels: collections.OrderedDict[_Target, grpc.aio.Channel] = collections.OrderedDict()
+
+    def channel(self, address: str, server_name: str) -> grpc.aio.Channel:
+        """Return the channel to "host:port", whose certificate must carry `server_name`."""
+        if self._generation != self._tls.generation:
+            self._generation = self._tls.generation
+            for old in self._channels.values():
+                self._retire(old)
+            self._channels.clear()
+        target = _Target(address, server_name)
+        channel = self._channels.get(target)
+        if channel is None:
+            channel = client.channel_tls(address, self._tls.channel_credentials(), server_name)
+            self._channels[target] = channel
+            if len(self._channels) > CHANNELS_MAX:
+                self._retire(self._channels.popitem(last=False)[1])
+        self._channels.move_to_end(target)
+        return channel
+
+    async def close(self) -> None:
+        """Close all channels at once."""
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()
+
+    def _retire(self, channel: grpc.aio.Channel) -> None:
+        self._supervisor.spawn(channel.close(RETIRE_GRACE_S), name="retire-channel", critical=False)

@@ -1,0 +1,124 @@
+"""Passing a call on, byte for byte: the bytes of its messages are never looked at, whatever kind of call it is.
+
+On the wire all four kinds are the same: messages in, messages out, a status at the end. So every call is taken and made
+as a stream of both. At most one message each way is held here; the flow control of the two connections does the rest.
+
+What goes through unchanged: metadata both ways, the deadline, cancellation (the caller's ends the call that was passed
+on; an end there ends the caller's), the status with its details, and the trailing metadata.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from services.kit.rpc.errors import STATUS_DETAILS
+from services.swarmd.gateway import metadata as metadata_
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from services.kit import errors
+    from services.kit.rpc.types import Context
+    from services.swarmd.gateway.metadata import Metadata
+
+_Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+
+Unreachable: TypeAlias = "Callable[[str], errors.BeeyardError]"
+"""Makes the error for a target that could not be reached, or was lost, from what the transport says."""
+
+
+async def forward(
+    path: str,
+    requests: AsyncIterator[bytes],
+    context: Context,
+    channel: grpc.aio.Channel,
+    *,
+    metadata: Metadata,
+    unreachable: Unreachable,
+) -> None:
+    """Serve the call of `context` by making the same call on `channel`.
+
+    Args:
+        path: "/package.Service/Method".
+        requests: The caller's messages.
+        context: The caller's call. Nothing was sent on it yet.
+        channel: Where the call goes.
+        metadata: The metadata with which it goes.
+        unreachable: Makes the error if the target cannot be reached.
+
+    Raises:
+        errors.BeeyardError: From `unreachable`.
+    """
+    call: _Call = channel.stream_stream(path)(metadata=metadata, timeout=context.time_remaining())
+    try:
+        async with asyncio.TaskGroup() as group:
+            sender = group.create_task(_send(requests, call))
+            outcome = await _receive(call, context)
+            sender.cancel()
+    finally:
+        call.cancel()
+    if outcome.lost:
+        raise unreachable(outcome.details)
+    if outcome.code is not grpc.StatusCode.OK:
+        await context.abort(outcome.code, outcome.details, outcome.trailing)
+    if outcome.trailing:
+        context.set_trailing_metadata(outcome.trailing)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """How the call that was passed on ended."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing: Metadata
+
+    @property
+    def lost(self) -> bool:
+        """Whether the transport says so, and not the target: a target's own UNAVAILABLE comes with its reason."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and all(
+            key != STATUS_DETAILS for key, _ in self.trailing
+        )
+
+
+async def _send(requests: AsyncIterator[bytes], call: _Call) -> None:
+    """Pass the caller's messages on. That the target has ended the call meanwhile is for `_receive` to find."""
+    try:
+        async for request in requests:
+            await call.write(request)
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return
+
+
+async def _receive(call: _Call, context: Context) -> _Outcome:
+    """Pass the target's messages back, until its status."""
+    try:
+        initial = metadata_.pass_back(_pairs(await call.initial_metadata()))
+        if initial:
+            await context.send_initial_metadata(initial)
+        while (response := await call.read()) is not grpc.aio.EOF:
+            await context.write(response)
+        return _Outcome(
+            code=await call.code(),
+            details=await call.details(),
+            trailing=metadata_.pass_back(_pairs(await call.trailing_metadata())),
+        )
+    except grpc.aio.AioRpcError as exc:
+        trailing = metadata_.pass_back(_pairs(exc.trailing_metadata()))
+        return _Outcome(code=exc.code(), details=exc.details() or "", trailing=trailing)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Not we are cancelled: the call was, by the end of its channel.
+        return _Outcome(code=grpc.StatusCode.UNAVAILABLE, details="the connection was closed", trailing=())
+
+
+def _pairs(metadata: Any) -> Metadata:
+    return tuple((key, value) for key, value in metadata or ())
