@@ -45,7 +45,9 @@ def parse(options: Mapping[str, str]) -> BridgeOptions:
                 host_ip = parse_address(value, key)
             case "com.docker.network.bridge.enable_icc":
                 if not _boolean(key, value):
-                    raise errors.Unsupported(f"option {key}=false is not supported", reason="OPTION_UNSUPPORTED")
+                    raise errors.Unsupported(
+                        f"option {key}=false is not supported", reason="OPTION_UNSUPPORTED"
+                    )
             case "com.docker.network.bridge.default_bridge":
                 pass  # what Docker itself says of its own default network
             case _:

@@ -88,7 +88,9 @@ def apply(state: State, change: Change) -> State:
             pools = {**state.pools, network.id: pool.create(network.ipam)} if network.ipam else state.pools
             return replace(state, networks={**state.networks, network.id: network}, pools=pools)
         case RemoveNetwork(network_id=network_id):
-            assert network_id not in state.pools or not state.pools[network_id].taken, f"{network_id} has endpoints"
+            assert network_id not in state.pools or not state.pools[network_id].taken, (
+                f"{network_id} has endpoints"
+            )
             return replace(
                 state, networks=_without(state.networks, network_id), pools=_without(state.pools, network_id)
             )
@@ -124,7 +126,9 @@ def endpoints_of(state: State, network_id: str) -> Iterator[tuple[Sandbox, int]]
 
 
 def _addresses(sandbox: Sandbox | None) -> set[tuple[str, IPv4Address]]:
-    return {(endpoint.network_id, endpoint.address.ip) for endpoint in sandbox.endpoints} if sandbox else set()
+    return (
+        {(endpoint.network_id, endpoint.address.ip) for endpoint in sandbox.endpoints} if sandbox else set()
+    )
 
 
 def _replace_claims(state: State, before: Sandbox | None, after: Sandbox | None, rest_until: float) -> State:
@@ -144,13 +148,10 @@ def _replace_reservations(
     if had == has:
         return reservations
     changed = dict(reservations)
-    for binding in had:
+    for key in {(binding.host.protocol, binding.host.port) for binding in had}:
         assert before is not None
-        key = (binding.host.protocol, binding.host.port)
-        left = tuple(claim for claim in changed[key] if claim.sandbox_id != before.id)
-        if left:
-            changed[key] = left
-        else:
+        changed[key] = tuple(claim for claim in changed[key] if claim.sandbox_id != before.id)
+        if not changed[key]:
             del changed[key]
     for binding in has:
         assert after is not None

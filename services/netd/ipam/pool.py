@@ -99,11 +99,14 @@ def claim(pool: Pool, address: IPv4Address) -> Pool:
     """
     if address not in pool.subnet:
         raise errors.Invalid(
-            f"invalid address {address}: it does not belong to the subnet {pool.subnet}", reason="SPEC_INVALID"
+            f"invalid address {address}: it does not belong to the subnet {pool.subnet}",
+            reason="SPEC_INVALID",
         )
     bit = _bit(pool.subnet, address)
     if pool.fixed & bit:
-        raise errors.Invalid(f"address {address} is reserved in the subnet {pool.subnet}", reason="SPEC_INVALID")
+        raise errors.Invalid(
+            f"address {address} is reserved in the subnet {pool.subnet}", reason="SPEC_INVALID"
+        )
     if pool.taken & bit:
         raise errors.AlreadyExists(f"address {address} is already in use", reason="ADDRESS_IN_USE")
     return _take(pool, _offset(pool.subnet, address))[0]

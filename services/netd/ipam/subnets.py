@@ -38,18 +38,22 @@ def check(spec: NetworkSpec, subnet: IPv4Network) -> Ipam:
     """
     if not PREFIX_MIN <= subnet.prefixlen <= PREFIX_MAX:
         raise errors.Invalid(
-            f"invalid subnet {subnet}: the prefix length must be {PREFIX_MIN} to {PREFIX_MAX}", reason="SPEC_INVALID"
+            f"invalid subnet {subnet}: the prefix length must be {PREFIX_MIN} to {PREFIX_MAX}",
+            reason="SPEC_INVALID",
         )
     if spec.ip_range is not None and not spec.ip_range.subnet_of(subnet):
         raise errors.Invalid(
-            f"invalid ip-range {spec.ip_range}: it is not contained in the subnet {subnet}", reason="SPEC_INVALID"
+            f"invalid ip-range {spec.ip_range}: it is not contained in the subnet {subnet}",
+            reason="SPEC_INVALID",
         )
     for name, address in spec.reserved.items():
         _check_inside(address, subnet, f"auxiliary address {name}")
     if spec.gateway is not None:
         _check_inside(spec.gateway, subnet, "gateway")
         if spec.gateway in spec.reserved.values():
-            raise errors.Invalid(f"gateway {spec.gateway} is reserved as an auxiliary address", reason="SPEC_INVALID")
+            raise errors.Invalid(
+                f"gateway {spec.gateway} is reserved as an auxiliary address", reason="SPEC_INVALID"
+            )
     gateway = spec.gateway or _first_unreserved(subnet, spec.ip_range, spec.reserved)
     return Ipam(subnet=subnet, gateway=gateway, ip_range=spec.ip_range, reserved=dict(spec.reserved))
 
@@ -57,7 +61,8 @@ def check(spec: NetworkSpec, subnet: IPv4Network) -> Ipam:
 def _check_inside(address: IPv4Address, subnet: IPv4Network, what: str) -> None:
     if address not in subnet or address in {subnet.network_address, subnet.broadcast_address}:
         raise errors.Invalid(
-            f"invalid {what} {address}: it is not a host address of the subnet {subnet}", reason="SPEC_INVALID"
+            f"invalid {what} {address}: it is not a host address of the subnet {subnet}",
+            reason="SPEC_INVALID",
         )
 
 

@@ -6,8 +6,9 @@ namespace and silently reopen themselves per thread.
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from socket import AF_INET, AF_UNSPEC
@@ -20,7 +21,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from services.netd.kernel.netlink import NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Request, Socket
 
 GROUP = 3054
-"""The link group that marks our links on the node; it is given in the message that makes them."""
+"""The link group that marks our links, on the node and in sandboxes; the message that makes them gives it."""
 
 ROUTE_PROTOCOL = 190
 """Marks our routes inside sandboxes: a number that no routing daemon has."""
@@ -36,6 +37,7 @@ _TABLE_MAIN = 254
 _TYPE_UNICAST = 1
 _LOOPBACK_INDEX = 1
 _HEADER_BYTES = 16
+_LINKS_REMEMBERED_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ def create_veth(
         ("IFLA_IFNAME", peer),
         ("IFLA_ADDRESS", peer_mac),
         ("IFLA_MTU", mtu),
+        ("IFLA_GROUP", GROUP),
         ("IFLA_NET_NS_FD", peer_namespace_fd),
     ]
     data = {"attrs": [("VETH_INFO_PEER", {"attrs": peer_attributes})]}
@@ -121,14 +124,14 @@ def set_master(name: str, *, master_index: int) -> Request:
     return _link(0, name=name, attributes=[("IFLA_MASTER", master_index)])
 
 
-def set_up(*, index: int = 0, name: str = "") -> Request:
-    """Bring a link up, named by index or name."""
-    return _link(0, index=index, name=name, up=True)
+def set_up(name: str) -> Request:
+    """Bring a link up."""
+    return _link(0, name=name, up=True)
 
 
 def set_loopback_up() -> Request:
     """Bring the loopback interface of a namespace up."""
-    return set_up(index=_LOOPBACK_INDEX)
+    return _link(0, index=_LOOPBACK_INDEX, up=True)
 
 
 def set_properties(
@@ -178,7 +181,7 @@ def list_links(socket: Socket) -> list[LinkInfo]:
     return [_link_info(body) for kind, body in socket.ask(request) if kind == _RTM_NEWLINK]
 
 
-def get_links(socket: Socket, names: list[str]) -> Iterator[LinkInfo]:
+def get_links(socket: Socket, names: Sequence[str]) -> Iterator[LinkInfo]:
     """Yield those of `names` that exist: cheaper than a list where there are many links."""
     for name in names:
         message = ifinfmsg()
@@ -262,7 +265,9 @@ def _default_route(gateway: IPv4Address, index: int) -> Any:
     return message
 
 
+@functools.lru_cache(maxsize=_LINKS_REMEMBERED_MAX)
 def _link_info(body: bytes) -> LinkInfo:
+    """Return what a message says; remembered, since most links have not changed when they are listed again."""
     message = _decode(ifinfmsg, body)
     info = message.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info else None

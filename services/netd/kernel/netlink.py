@@ -40,7 +40,7 @@ _HEADER = struct.Struct("=LHHLL")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _ERROR = struct.Struct("=i")
 
-_SIOCGIFINDEX = 0x8933
+_SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
 _INDEX_QUESTION = struct.Struct("=16si20x")  # struct ifreq
 
 _RECEIVE_BYTES = 1 << 18
@@ -98,6 +98,18 @@ class Socket:
                 return 0
             raise
         return int(_INDEX_QUESTION.unpack(answer)[1])
+
+    def name(self, index: int) -> str:
+        """Return the name of a link of the socket's namespace, empty if there is none of that index."""
+        if index == 0:
+            return ""
+        try:
+            answer = fcntl.ioctl(self._socket, _SIOCGIFNAME, _INDEX_QUESTION.pack(b"", index))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return ""
+            raise
+        return str(_INDEX_QUESTION.unpack(answer)[0].rstrip(b"\0").decode())
 
     def execute(self, requests: Sequence[Request]) -> list[NetlinkError | None]:
         """Send `requests` in few datagrams; return for each, in order, how the kernel refused it or None.

@@ -1,0 +1,72 @@
+"""What netd needs of the kernel. `linux.Linux` is the real one; tests have one in memory that passes the same suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from services.netd.core.networks import Host
+from services.netd.model.port import HostPort
+from services.netd.plan.observed import Observed
+from services.netd.plan.operations import Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What to look at. None means all; of links that is all of the node's, of sandboxes all that have a namespace.
+
+    Attributes:
+        table: Whether to read the table; it is None in the answer otherwise.
+        sysctls: Of the node.
+    """
+
+    links: Sequence[str] | None = None
+    sandboxes: Sequence[str] | None = None
+    sysctls: Sequence[str] = ()
+    table: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An operation that could not be performed, and what the kernel said."""
+
+    operation: Operation
+    error: Exception
+
+
+class Kernel(Protocol):
+    """Synchronous: each call is short, and one thread makes them all."""
+
+    def observe(self, scope: Scope) -> Observed:
+        """Return what the kernel looks like."""
+        ...
+
+    def apply(self, operations: Sequence[Operation]) -> list[Failure]:
+        """Perform operations in their order.
+
+        One that fails does not keep the others from being performed, except those of the same subject that come
+        after it (`operations.subject`): they are left out, and not reported.
+        """
+        ...
+
+    def survey(self, links: frozenset[str]) -> Host:
+        """Return what of the node a new network must not collide with; `links` are ours."""
+        ...
+
+    def holder(self, port: HostPort) -> str:
+        """Return which program has a port of the node; empty if none has.
+
+        Raises:
+            errors.Invalid: The address is not the node's.
+        """
+        ...
+
+    def forget_flows(self, addresses: Sequence[IPv4Address], ports: Sequence[HostPort]) -> None:
+        """Make connection tracking forget addresses that are gone, and UDP ports whose meaning has changed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; the kernel keeps what was applied."""
+        ...
