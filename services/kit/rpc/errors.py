@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from services.kit import errors
@@ -109,7 +110,7 @@ def _error_info(serialized: bytes) -> error_details_pb2.ErrorInfo | None:
             info = error_details_pb2.ErrorInfo()
             if detail.Unpack(info) and info.domain == DOMAIN:
                 return info
-    except ValueError:  # DecodeError is one: not a status of ours, the code alone must do
+    except DecodeError:  # not a status as we know it: the code alone must do
         pass
     return None
 
