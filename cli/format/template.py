@@ -309,7 +309,9 @@ def _index(value: Any, *keys: Any) -> object:
 def _compare(sign: str) -> Callable[[Any, Any], bool]:
     def compare(left: Any, right: Any) -> bool:
         try:
-            return bool({"lt": left < right, "le": left <= right, "gt": left > right, "ge": left >= right}[sign])
+            return bool(
+                {"lt": left < right, "le": left <= right, "gt": left > right, "ge": left >= right}[sign]
+            )
         except TypeError:
             raise TemplateError(f"{sign}: cannot compare {show(left)!r} and {show(right)!r}") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -41,13 +42,18 @@ _KEEPALIVE = (
 )
 
 
-def channel_unix(path: Path | str) -> grpc.aio.Channel:
-    """Return a channel to the daemon at a unix socket. It connects when first used, and again whenever needed."""
-    return _RequestIdChannel(grpc.aio.insecure_channel(f"unix:{os.fspath(path)}", options=_OPTIONS))
+def channel_unix(path: Path | str, metadata: Pairs = ()) -> grpc.aio.Channel:
+    """Return a channel to the daemon at a unix socket. It connects when first used, and again whenever needed.
+
+    Args:
+        path: The socket.
+        metadata: Sent with every call on the channel.
+    """
+    return _Channel(grpc.aio.insecure_channel(f"unix:{os.fspath(path)}", options=_OPTIONS), metadata)
 
 
 def channel_tls(
-    address: str, credentials: grpc.ChannelCredentials, server_name: str = ""
+    address: str, credentials: grpc.ChannelCredentials, server_name: str = "", metadata: Pairs = ()
 ) -> grpc.aio.Channel:
     """Return a channel to "host:port" over TLS.
 
@@ -55,10 +61,11 @@ def channel_tls(
         address: Where to connect to.
         credentials: Whom to trust and who we are.
         server_name: The name that the server's certificate must carry, if it is not the host's.
+        metadata: Sent with every call on the channel.
     """
     name_override = (("grpc.ssl_target_name_override", server_name),) if server_name else ()
     options = (*_OPTIONS, *_KEEPALIVE, *name_override)
-    return _RequestIdChannel(grpc.aio.secure_channel(address, credentials, options=options))
+    return _Channel(grpc.aio.secure_channel(address, credentials, options=options), metadata)
 
 
 async def call(awaitable: Awaitable[T]) -> T:
@@ -107,14 +114,15 @@ def _raise_if_only_the_call_was_cancelled() -> None:
         raise errors.Unavailable("the call was cancelled: its connection was closed", reason="CANCELLED")
 
 
-class _RequestIdChannel(grpc.aio.Channel):
-    """A channel whose calls carry the request id of the context that makes them.
+class _Channel(grpc.aio.Channel):
+    """A channel whose calls carry the request id of the context that makes them, and metadata of the channel's own.
 
     Does what a client interceptor would do, without the tasks that grpc.aio starts for each intercepted call.
     """
 
-    def __init__(self, inner: grpc.aio.Channel) -> None:
+    def __init__(self, inner: grpc.aio.Channel, metadata: Pairs) -> None:
         self._inner = inner
+        self._metadata = metadata
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -138,24 +146,24 @@ class _RequestIdChannel(grpc.aio.Channel):
         await self._inner.channel_ready()
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _with_request_id(self._inner.unary_unary(*args, **kwargs))
+        return _with_metadata(self._inner.unary_unary(*args, **kwargs), self._metadata)
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _with_request_id(self._inner.unary_stream(*args, **kwargs))
+        return _with_metadata(self._inner.unary_stream(*args, **kwargs), self._metadata)
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _with_request_id(self._inner.stream_unary(*args, **kwargs))
+        return _with_metadata(self._inner.stream_unary(*args, **kwargs), self._metadata)
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _with_request_id(self._inner.stream_stream(*args, **kwargs))
+        return _with_metadata(self._inner.stream_stream(*args, **kwargs), self._metadata)
 
 
-def _with_request_id(start: Callable[..., Any]) -> Callable[..., Any]:
-    def start_with_request_id(*args: Any, metadata: Any = None, **kwargs: Any) -> Any:
-        pairs = tuple(metadata or ())
+def _with_metadata(start: Callable[..., Any], own: Pairs) -> Callable[..., Any]:
+    def start_with_metadata(*args: Any, metadata: Any = None, **kwargs: Any) -> Any:
+        pairs = (*own, *(metadata or ()))
         request_id = log.bound("request_id")
         if isinstance(request_id, str) and all(key != REQUEST_ID for key, _ in pairs):
             pairs = (*pairs, (REQUEST_ID, request_id))
         return start(*args, metadata=pairs or None, **kwargs)
 
-    return start_with_request_id
+    return start_with_metadata

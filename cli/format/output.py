@@ -1,0 +1,121 @@
+"""Lists and inspections as docker prints them: aligned tables, Go templates, JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from cli.format import template
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GAP = 3
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    style: str,
+    default: str,
+    headers: Mapping[str, str],
+    quiet_field: str = "",
+) -> None:
+    r"""Print a list.
+
+    Args:
+        rows: One mapping of field to value for each object.
+        style: What --format said: "", "table", "table TEMPLATE", "json" or a template.
+        default: Template of the default table, its columns parted by tabs.
+        headers: Title of each field's column.
+        quiet_field: With --quiet, the only field to print.
+
+    Raises:
+        errors.Invalid: FORMAT_INVALID.
+    """
+    if quiet_field and not style:
+        _write("".join(f"{row[quiet_field]}\n" for row in rows))
+    elif style == "json":
+        _write("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    elif style in ("", "table") or style.startswith("table "):
+        source = (
+            default
+            if style in ("", "table")
+            else style.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
+        )
+        _print_table(rows, source, headers)
+    else:
+        layout = _parse(style.replace("\\t", "\t").replace("\\n", "\n"))
+        _write("".join(f"{_render(layout, row)}\n" for row in rows))
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], source: str, headers: Mapping[str, str]) -> None:
+    columns = [_parse(column) for column in source.split("\t")]
+    names = []
+    for column, text in zip(columns, source.split("\t"), strict=True):
+        fields = column.fields()
+        names.append(" ".join(headers.get(field, field.upper()) for field in fields) if fields else text)
+    lines = [names, *([_render(column, row) for column in columns] for row in rows)]
+    _write(align(lines))
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Lay cells out in columns, three spaces apart, without trailing space."""
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "".join(
+        "".join(
+            cell + " " * (width - _width(cell) + GAP) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    """Cells that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def print_inspect(objects: Sequence[Mapping[str, Any]], style: str) -> None:
+    """Print what `inspect` found: a JSON array, or a template for each object.
+
+    Raises:
+        errors.Invalid: FORMAT_INVALID.
+    """
+    if style in ("", "json"):
+        indent = None if style else 4
+        text = json.dumps(list(objects), indent=indent, ensure_ascii=False)
+        _write(f"{text}\n")
+        return
+    layout = _parse(style)
+    _write("".join(f"{_render(layout, entry)}\n" for entry in objects))
+
+
+def _parse(source: str) -> template.Template:
+    try:
+        return template.parse(source)
+    except template.TemplateError as exc:
+        raise errors.Invalid(f"--format: {exc}", reason="FORMAT_INVALID") from None
+
+
+def _render(layout: template.Template, value: object) -> str:
+    try:
+        return layout.render(value)
+    except template.TemplateError as exc:
+        raise errors.Invalid(f"--format: {exc}", reason="FORMAT_INVALID") from None
+
+
+def _write(text: str) -> None:
+    """Write to standard output; text that its encoding lacks is escaped instead of failing."""
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode())

@@ -1,0 +1,177 @@
+"""Every command by name: the module that has it, and the line that help shows. The one place to add a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.app import SETTINGS, LazyGroup
+
+if TYPE_CHECKING:
+    from cli.session import Session
+
+CONTAINER = {
+    "attach": ("cli.commands.attach:attach", "Attach local standard streams to a running container"),
+    "create": ("cli.commands.run:create", "Create a new container"),
+    "exec": ("cli.commands.exec:execute", "Execute a command in a running container"),
+    "inspect": ("cli.commands.container:inspect", "Display detailed information on containers"),
+    "kill": ("cli.commands.container:kill", "Kill running containers"),
+    "list": ("cli.commands.container:ls", ""),
+    "logs": ("cli.commands.logs:logs", "Fetch the logs of a container"),
+    "ls": ("cli.commands.container:ls", "List containers"),
+    "pause": ("cli.commands.container:pause", "Pause all processes within containers"),
+    "port": ("cli.commands.container:port", "List port mappings of a container"),
+    "prune": ("cli.commands.container:prune", "Remove all stopped containers"),
+    "rename": ("cli.commands.container:rename", "Rename a container"),
+    "restart": ("cli.commands.container:restart", "Restart containers"),
+    "rm": ("cli.commands.container:rm", "Remove containers"),
+    "remove": ("cli.commands.container:rm", ""),
+    "run": ("cli.commands.run:run", "Create and run a new container from an image"),
+    "start": ("cli.commands.container:start", "Start stopped containers"),
+    "stop": ("cli.commands.container:stop", "Stop running containers"),
+    "unpause": ("cli.commands.container:unpause", "Unpause all processes within containers"),
+    "wait": ("cli.commands.container:wait", "Block until containers stop, then print their exit codes"),
+}
+IMAGE = {
+    "history": ("cli.commands.image:history", "Show the history of an image"),
+    "import": ("cli.commands.image:import_", "Import a tarball to create a filesystem image"),
+    "inspect": ("cli.commands.image:inspect", "Display detailed information on images"),
+    "list": ("cli.commands.image:ls", ""),
+    "load": ("cli.commands.image:load", "Load images from a tar archive or standard input"),
+    "ls": ("cli.commands.image:ls", "List images"),
+    "prune": ("cli.commands.image:prune", "Remove unused images"),
+    "pull": ("cli.commands.image:pull", "Get an image from a node of the swarm"),
+    "rm": ("cli.commands.image:rm", "Remove images"),
+    "remove": ("cli.commands.image:rm", ""),
+    "save": ("cli.commands.image:save", "Save images to a tar archive"),
+    "tag": ("cli.commands.image:tag", "Create a tag that refers to an image"),
+}
+NETWORK = {
+    "connect": ("cli.commands.network:connect", "Connect a container to a network"),
+    "create": ("cli.commands.network:create", "Create a network"),
+    "disconnect": ("cli.commands.network:disconnect", "Disconnect a container from a network"),
+    "inspect": ("cli.commands.network:inspect", "Display detailed information on networks"),
+    "list": ("cli.commands.network:ls", ""),
+    "ls": ("cli.commands.network:ls", "List networks"),
+    "prune": ("cli.commands.network:prune", "Remove all unused networks"),
+    "rm": ("cli.commands.network:rm", "Remove networks"),
+    "remove": ("cli.commands.network:rm", ""),
+}
+NODE = {
+    "demote": ("cli.commands.node:demote", "Demote nodes from manager in the swarm"),
+    "inspect": ("cli.commands.node:inspect", "Display detailed information on nodes"),
+    "list": ("cli.commands.node:ls", ""),
+    "ls": ("cli.commands.node:ls", "List nodes in the swarm"),
+    "promote": ("cli.commands.node:promote", "Promote nodes to manager in the swarm"),
+    "ps": ("cli.commands.node:ps", "List tasks running on nodes, default is the current node"),
+    "rm": ("cli.commands.node:rm", "Remove nodes from the swarm"),
+    "remove": ("cli.commands.node:rm", ""),
+    "update": ("cli.commands.node:update", "Update a node"),
+}
+SERVICE = {
+    "create": ("cli.commands.service_create:create", "Create a new service"),
+    "inspect": ("cli.commands.service:inspect", "Display detailed information on services"),
+    "list": ("cli.commands.service:ls", ""),
+    "logs": ("cli.commands.service_logs:logs", "Fetch the logs of a service or task"),
+    "ls": ("cli.commands.service:ls", "List services"),
+    "ps": ("cli.commands.service:ps", "List the tasks of services"),
+    "rm": ("cli.commands.service:rm", "Remove services"),
+    "remove": ("cli.commands.service:rm", ""),
+    "rollback": ("cli.commands.service:rollback", "Revert changes to a service's configuration"),
+    "scale": ("cli.commands.service:scale", "Scale replicated services"),
+    "update": ("cli.commands.service_update:update", "Update a service"),
+}
+SWARM = {
+    "init": ("cli.commands.swarm:init", "Initialize a swarm"),
+    "join": ("cli.commands.swarm:join", "Join a swarm as a node and/or manager"),
+    "join-token": ("cli.commands.swarm:join_token", "Manage join tokens"),
+    "leave": ("cli.commands.swarm:leave", "Leave the swarm"),
+    "update": ("cli.commands.swarm:update", "Update the swarm"),
+}
+SYSTEM = {
+    "df": ("cli.commands.system:df", "Show disk usage"),
+    "events": ("cli.commands.events:events", "Get real time events from the engine"),
+    "info": ("cli.commands.system:info", "Display system-wide information"),
+}
+CONTEXT = {
+    "create": ("cli.commands.context:create", "Create a context"),
+    "inspect": ("cli.commands.context:inspect", "Display detailed information on contexts"),
+    "list": ("cli.commands.context:ls", ""),
+    "ls": ("cli.commands.context:ls", "List contexts"),
+    "rm": ("cli.commands.context:rm", "Remove contexts"),
+    "remove": ("cli.commands.context:rm", ""),
+    "show": ("cli.commands.context:show", "Print the name of the current context"),
+    "use": ("cli.commands.context:use", "Set the current context"),
+}
+GROUPS = {
+    "container": (CONTAINER, "Manage containers"),
+    "context": (CONTEXT, "Manage contexts"),
+    "image": (IMAGE, "Manage images"),
+    "network": (NETWORK, "Manage networks"),
+    "node": (NODE, "Manage swarm nodes"),
+    "service": (SERVICE, "Manage swarm services"),
+    "swarm": (SWARM, "Manage the swarm"),
+    "system": (SYSTEM, "Manage the engine"),
+}
+SHORT = {
+    **{
+        name: entry
+        for name, entry in CONTAINER.items()
+        if name not in ("inspect", "list", "ls", "prune", "remove")
+    },
+    "events": SYSTEM["events"],
+    "history": IMAGE["history"],
+    "images": IMAGE["ls"],
+    "import": IMAGE["import"],
+    "info": SYSTEM["info"],
+    "inspect": ("cli.commands.inspect:inspect", "Return low-level information on objects"),
+    "load": IMAGE["load"],
+    "ps": CONTAINER["ls"],
+    "pull": IMAGE["pull"],
+    "rmi": IMAGE["rm"],
+    "save": IMAGE["save"],
+    "tag": IMAGE["tag"],
+    "version": ("cli.commands.system:version", "Show the version information"),
+}
+
+
+def root() -> click.Group:
+    """Build the tree: groups and names only, no command is imported."""
+    lazy = dict(SHORT)
+    lazy.update({name: (f"cli.tree:{name}_group", text) for name, (_, text) in GROUPS.items()})
+
+    @click.command(cls=LazyGroup, lazy=lazy, context_settings=SETTINGS, no_args_is_help=True)
+    @click.option("-H", "--host", default="", metavar="string", help="unix:///dir or tcp://manager:2377[,…]")
+    @click.option(
+        "-c", "--context", "context_name", default="", metavar="string", help="Name of the context to use"
+    )
+    @click.option(
+        "--node", default="", metavar="string", help="Act on this node of the swarm (id or host name)"
+    )
+    @click.version_option(package_name="beeyard", prog_name="swarmctl")
+    @click.pass_context
+    def swarmctl(ctx: click.Context, host: str, context_name: str, node: str) -> None:
+        """Containers on this host, services across a swarm: docker's commands, on Beeyard."""
+
+        def session() -> Session:
+            from cli import target
+            from cli.session import Session
+
+            return Session(target=target.resolve(host=host, context=context_name), node=node)
+
+        ctx.obj = session
+
+    return swarmctl
+
+
+def _group(name: str) -> click.Group:
+    lazy, text = GROUPS[name]
+    return LazyGroup(name=name, lazy=lazy, help=text, context_settings=SETTINGS, no_args_is_help=True)
+
+
+def __getattr__(name: str) -> click.Group:
+    """Groups are made when one is asked for: `container_group`, …"""
+    if name.endswith("_group") and name.removesuffix("_group") in GROUPS:
+        return _group(name.removesuffix("_group"))
+    raise AttributeError(name)
