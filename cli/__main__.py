@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Run one command and leave with its exit code.
 
-    The interpreter is left without its shutdown: threads of the transport cost 10 ms there, and there is nothing to save.
+    The interpreter is left without its shutdown: the transport's threads cost 10 ms there, for nothing.
     """
     from cli import app
 

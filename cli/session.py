@@ -36,21 +36,18 @@ class Session:
             errors.Unavailable: Nothing answers there; the message says what to check.
         """
         through_gateway = bool(self.node) or self.target.directory is None
-        key = "swarmd" if through_gateway else daemon
         metadata: tuple[tuple[str, str], ...] = ()
-        if through_gateway:
-            if daemon != "swarmd":
-                metadata = ((DAEMON_METADATA, daemon),)
-                if self.node:
-                    metadata = (*metadata, (NODE_METADATA, self.node))
-            key = f"swarmd for {daemon}"
-        if key not in self._channels:
+        if through_gateway and daemon != "swarmd":
+            metadata = ((DAEMON_METADATA, daemon),)
+            if self.node:
+                metadata = (*metadata, (NODE_METADATA, self.node))
+        if daemon not in self._channels:
             if self.target.directory is not None:
                 socket = self.target.directory / f"{'swarmd' if through_gateway else daemon}.sock"
-                self._channels[key] = self._unix(socket, metadata)
+                self._channels[daemon] = self._unix(socket, metadata)
             else:
-                self._channels[key] = await self._manager(metadata)
-        return self._channels[key]
+                self._channels[daemon] = await self._manager(metadata)
+        return self._channels[daemon]
 
     @staticmethod
     def _unix(socket: Path, metadata: tuple[tuple[str, str], ...]) -> grpc.aio.Channel:

@@ -5,8 +5,8 @@ A template is text with actions in `{{ }}`: fields (`.Names`, `.State.Pid`), pip
 Source: https://pkg.go.dev/text/template; the functions are those of Docker's command line and the usual built-ins.
 
 Two steps, both pure: `parse` turns text into a tree or raises TemplateError with the place; `Template.render` walks it
-over plain values (dict, list, str, int, float, bool, None). A field that the value does not have is an error, so that a typo is
-not printed as nothing.
+over plain values (dict, list, str, int, float, bool, None). A field that the value does not have is an error, so that a
+typo is not printed as nothing.
 """
 
 from __future__ import annotations
