@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _AT_FDCWD = -100
+_OPEN_TRIES_MAX = 32
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
@@ -55,7 +57,7 @@ class _OpenHow(ctypes.Structure):
 
 
 def mount(source: str, target: Path | str, kind: str, flags: int = 0, options: str = "") -> None:
-    """Mount a file system, or change a mount, as mount(2) has it."""
+    """Attach a file system, or change how one is attached."""
     code = _libc.mount(
         os.fsencode(source) if source else None,
         os.fsencode(target),
@@ -87,14 +89,24 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     No link, absolute or with "..", leads out, and links of /proc are not followed at all.
     """
     how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    result = _libc.syscall(
+    result = _openat2(root_fd, path, how)
+    tries = 1
+    while result < 0 and ctypes.get_errno() == errno.EAGAIN and tries < _OPEN_TRIES_MAX:
+        # Something was renamed on the way, and the kernel cannot tell whether we are still inside.
+        result = _openat2(root_fd, path, how)
+        tries += 1
+    return _check(result, path)
+
+
+def _openat2(root_fd: int, path: str, how: _OpenHow) -> int:
+    result: int = _libc.syscall(
         ctypes.c_long(_SYS_OPENAT2),
         ctypes.c_int(root_fd),
         ctypes.c_char_p(os.fsencode(path)),
         ctypes.byref(how),
         ctypes.c_size_t(ctypes.sizeof(how)),
     )
-    return _check(result, path)
+    return result
 
 
 class FileSystem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def workdir(spec: ContainerSpec, image: ImageConfig) -> str:
         raise errors.Invalid(
             f"the working directory {chosen!r} is not an absolute path", reason="SPEC_INVALID"
         )
-    return chosen
+    return posixpath.normpath("/" + chosen.lstrip("/"))
 
 
 def user(spec: ContainerSpec, image: ImageConfig) -> str:

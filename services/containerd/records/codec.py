@@ -71,9 +71,9 @@ def _decode(kind: Any, data: Any) -> Any:
 
 
 def _decode_plain(kind: Any, data: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
-        return kind(**{name: _decode(hints[name], data[name]) for name in hints if name in data})  # type: ignore[operator]
+    hints = _hints(kind)
+    if hints is not None:
+        return kind(**{name: _decode(hints[name], data[name]) for name in hints if name in data})
     if kind is bytes:
         return base64.b64decode(data)
     if kind is datetime:
@@ -86,8 +86,9 @@ def _decode_plain(kind: Any, data: Any) -> Any:
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _hints(kind: Any) -> dict[str, Any] | None:
+    """Return the types of a dataclass's fields, None for any other type."""
+    return typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else None
 
 
 def _default(field: dataclasses.Field[Any]) -> object:

@@ -10,13 +10,13 @@ import contextlib
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from services.containerd.kernel import syscalls
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 TEXT_BYTES_MAX = 1 << 20
@@ -114,8 +114,8 @@ class Inside:
 
     def _refuse_proc(self, path: str, fd: int) -> None:
         """/proc of a container is mounted later: what a path into it means would be decided then, by the runtime."""
-        reached = os.readlink(f"/proc/self/fd/{fd}")
-        root = os.readlink(f"/proc/self/fd/{self._fd}")
+        reached = str(Path(f"/proc/self/fd/{fd}").readlink())
+        root = str(Path(f"/proc/self/fd/{self._fd}").readlink())
         below = reached.removeprefix(root.rstrip("/"))
         if below == "/proc" or below.startswith("/proc/") or path.strip("/").startswith("proc/self"):
             raise errors.Invalid(f"the working directory {path} lies in /proc", reason="SPEC_INVALID")

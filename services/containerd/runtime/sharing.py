@@ -1,9 +1,9 @@
 """The bundles' directory as a shared mount.
 
 A runtime may have to live in a mount namespace of its own (`runtime.spawn`), and every conmon keeps the namespace that
-it was started in. Root file systems are mounted in the host's namespace by the daemon; that they appear in those others,
-and go from them when they are unmounted, is what a shared mount is for. Where the directory lies on a shared mount
-already (systemd makes `/` one) nothing is done. Else it becomes a mount of its own: bound to itself and made shared.
+it was started in. Root file systems are mounted in the host's namespace by the daemon; that they appear in those
+others, and go from them when they are unmounted, is what a shared mount is for. Where the directory lies on a shared
+mount already (systemd makes `/` one) nothing is done. Else it becomes a mount of its own: bound to itself and shared.
 
 The mount outlives the daemon, as the containers do. `release` takes it down with everything below: for the removal of
 a node, when no daemon of it runs (`python -m services.containerd.runtime.sharing DIR`, or `umount -R DIR`).

@@ -1,0 +1,1 @@
+"""Logs of containers: the format, reading across rotated files, following, rotating."""

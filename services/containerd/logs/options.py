@@ -1,0 +1,71 @@
+"""Log drivers and their options (`--log-driver`, `--log-opt`). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.kit import errors, units
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.containerd.model.spec import LogConfig
+
+DRIVERS: Mapping[str, str] = {
+    "": "k8s-file",
+    "k8s-file": "k8s-file",
+    "json-file": "k8s-file",
+    "local": "k8s-file",
+    "journald": "journald",
+    "none": "none",
+}
+"""Docker's names to conmon's; the file drivers differ in nothing that a user sees."""
+
+_KNOWN = frozenset(
+    {"max-size", "max-file", "tag", "labels", "labels-regex", "env", "env-regex", "mode", "compress"}
+)
+FILES_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPolicy:
+    """What becomes of what a container writes."""
+
+    driver: str = "k8s-file"
+    size_bytes_max: int = 10 << 20
+    """A file that has grown past this is rotated; 0 never."""
+    files_max: int = 5
+    """How many files are kept, the one that is being written included."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether `logs` can show it."""
+        return self.driver == "k8s-file"
+
+
+def resolve(config: LogConfig, default: LogPolicy) -> LogPolicy:
+    """Return the policy that a container's options ask for, defaults from the daemon's settings.
+
+    Raises:
+        errors.Invalid: An unknown driver or option, or a value that does not parse.
+    """
+    driver = DRIVERS.get(config.driver)
+    if driver is None:
+        names = ", ".join(sorted(name for name in DRIVERS if name))
+        raise errors.Invalid(
+            f"unknown log driver {config.driver!r}; there are {names}", reason="SPEC_INVALID"
+        )
+    unknown = sorted(config.options.keys() - _KNOWN)
+    if unknown:
+        raise errors.Invalid(f"unknown log option {unknown[0]!r}", reason="SPEC_INVALID")
+    size, files = default.size_bytes_max, default.files_max
+    if "max-size" in config.options:
+        text = config.options["max-size"]
+        size = 0 if text in ("-1", "0") else units.parse_bytes(text)
+    if "max-file" in config.options:
+        text = config.options["max-file"]
+        if not text.isdecimal() or not 1 <= int(text) <= FILES_MAX:
+            raise errors.Invalid(f"max-file {text!r} is not between 1 and {FILES_MAX}", reason="SPEC_INVALID")
+        files = int(text)
+    return LogPolicy(driver=driver, size_bytes_max=size, files_max=files)

@@ -1,0 +1,69 @@
+"""Rotating the logs of running containers.
+
+conmon's own size limit throws away what was written before; so the daemon looks at the sizes once a second, renames and
+lets conmon reopen, which loses nothing. A log can grow past its limit by what is written within that second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.containerd.logs import files
+from services.kit import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from services.containerd.logs.options import LogPolicy
+    from services.containerd.streams.control import ControlFifo
+    from services.kit.seams import Clock
+
+_log = log.get(__name__)
+
+INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """The log of one running container."""
+
+    container_id: str
+    path: Path
+    policy: LogPolicy
+    control: ControlFifo
+
+
+class Rotator:
+    """Runs for as long as the daemon does.
+
+    Args:
+        watched: Returns the logs of the containers that run now.
+    """
+
+    def __init__(self, watched: Callable[[], Iterable[Watched]], clock: Clock) -> None:
+        self._watched = watched
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look, rotate, wait; for ever."""
+        while True:
+            for entry in list(self._watched()):
+                await self._check(entry)
+            await self._clock.sleep(INTERVAL_S)
+
+    async def _check(self, entry: Watched) -> None:
+        limit = entry.policy.size_bytes_max
+        if not limit or not entry.policy.readable:
+            return
+        try:
+            if entry.path.stat().st_size <= limit:
+                return
+            await asyncio.to_thread(files.rotate, entry.path, entry.policy.files_max)
+        except OSError as exc:
+            _log.warning("log_rotation_failed", container=entry.container_id, error=str(exc))
+            return
+        await entry.control.reopen_log()
+        _log.debug("log_rotated", container=entry.container_id)

@@ -1,0 +1,1 @@
+"""imaged and netd, as this daemon uses them."""

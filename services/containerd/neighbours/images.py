@@ -1,0 +1,134 @@
+"""imaged: configurations of images, and writable layers."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from beeyard.image.v1 import image_pb2, image_pb2_grpc, snapshot_pb2, snapshot_pb2_grpc
+from services.containerd.model.image import ImageConfig
+from services.containerd.model.spec import Healthcheck
+from services.containerd.rootfs.mounting import RootMount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.containerd.neighbours.calls import Neighbour
+
+GET_TIMEOUT_S = 30.0
+PREPARE_TIMEOUT_S = 120.0
+"""The first container of an image may wait until its layers are unpacked."""
+_PAGE = 1000
+LABEL = "beeyard.container"
+"""Marks the snapshots that are ours: imaged has others."""
+
+
+class Images:
+    """What we ask imaged for. Everything here may be repeated."""
+
+    def __init__(self, neighbour: Neighbour) -> None:
+        self._neighbour = neighbour
+        self._images = image_pb2_grpc.ImageServiceStub(neighbour.channel)
+        self._snapshots = snapshot_pb2_grpc.SnapshotServiceStub(neighbour.channel)
+
+    async def config(self, reference: str, platform: str) -> ImageConfig:
+        """Return the configuration of an image that is on this node.
+
+        Raises:
+            errors.NotFound: It is not (IMAGE_NOT_FOUND).
+        """
+        request = image_pb2.GetImageRequest(reference=reference, platform=platform)
+        response = await self._neighbour.call(lambda: self._images.GetImage(request, timeout=GET_TIMEOUT_S))
+        return config_from_pb(response.image)
+
+    async def prepare(self, container_id: str, image_id: str) -> tuple[RootMount, ...]:
+        """Make the writable layer of a container; return how to mount its root."""
+        request = snapshot_pb2.PrepareSnapshotRequest(
+            key=container_id, image=image_id, labels={LABEL: container_id}
+        )
+        response = await self._neighbour.call(
+            lambda: self._snapshots.PrepareSnapshot(request, timeout=PREPARE_TIMEOUT_S)
+        )
+        return _mounts(response.mounts)
+
+    async def mounts(self, container_id: str) -> tuple[RootMount, ...]:
+        """Return how to mount the root of a container.
+
+        Raises:
+            errors.NotFound: It has no writable layer.
+        """
+        request = snapshot_pb2.GetMountsRequest(key=container_id)
+        response = await self._neighbour.call(
+            lambda: self._snapshots.GetMounts(request, timeout=GET_TIMEOUT_S)
+        )
+        return _mounts(response.mounts)
+
+    async def remove(self, container_id: str) -> None:
+        """Remove the writable layer of a container."""
+        request = snapshot_pb2.RemoveSnapshotRequest(key=container_id)
+        await self._neighbour.call(lambda: self._snapshots.RemoveSnapshot(request, timeout=PREPARE_TIMEOUT_S))
+
+    async def usage_bytes(self, container_id: str) -> int:
+        """Return the size of the writable layer of a container."""
+        request = snapshot_pb2.GetUsageRequest(key=container_id)
+        response = await self._neighbour.call(
+            lambda: self._snapshots.GetUsage(request, timeout=GET_TIMEOUT_S)
+        )
+        return int(response.size_bytes)
+
+    async def snapshots(self) -> frozenset[str]:
+        """Return the containers that have a writable layer."""
+        found: set[str] = set()
+        token = ""
+        while True:
+            request = snapshot_pb2.ListSnapshotsRequest(page_size=_PAGE, page_token=token)
+            response = await self._neighbour.call(
+                functools.partial(self._snapshots.ListSnapshots, request, timeout=GET_TIMEOUT_S)
+            )
+            found.update(snapshot.key for snapshot in response.snapshots if snapshot.labels.get(LABEL))
+            token = response.next_page_token
+            if not token:
+                return frozenset(found)
+
+
+def config_from_pb(image: image_pb2.Image) -> ImageConfig:
+    """Return the part of an image that a container needs."""
+    config = image.config
+    return ImageConfig(
+        id=image.id,
+        entrypoint=tuple(config.entrypoint),
+        command=tuple(config.cmd),
+        env=tuple(config.env),
+        user=config.user,
+        workdir=config.working_dir,
+        labels=dict(config.labels),
+        exposed_ports=tuple(config.exposed_ports),
+        volumes=tuple(config.volumes),
+        stop_signal=config.stop_signal,
+        health=_health(config.healthcheck) if config.HasField("healthcheck") else None,
+    )
+
+
+def _health(health: image_pb2.HealthConfig) -> Healthcheck:
+    return Healthcheck(
+        test=tuple(health.test),
+        interval_s=health.interval_ms / 1000,
+        timeout_s=health.timeout_ms / 1000,
+        start_period_s=health.start_period_ms / 1000,
+        start_interval_s=health.start_interval_ms / 1000,
+        retries=health.retries,
+    )
+
+
+def _mounts(mounts: Iterable[snapshot_pb2.Mount]) -> tuple[RootMount, ...]:
+    return tuple(
+        RootMount(
+            kind=mount.type,
+            source=mount.source,
+            options=tuple(mount.options),
+            lower_dirs=tuple(mount.lower_dirs),
+            upper_dir=mount.upper_dir,
+            work_dir=mount.work_dir,
+        )
+        for mount in mounts
+    )
