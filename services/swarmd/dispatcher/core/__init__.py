@@ -1,0 +1,1 @@
+"""What the dispatcher decides. Pure: no await, no clock, no I/O."""
