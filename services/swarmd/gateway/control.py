@@ -8,6 +8,7 @@ not known.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
@@ -16,7 +17,8 @@ import grpc.aio
 from beeyard.swarm.v1 import control_pb2
 from services.kit import errors
 from services.kit.rpc import errors as rpc_errors
-from services.swarmd.gateway import authorization, metadata, routing, slots
+from services.swarmd.gateway import authorization, forward, metadata, routing
+from services.swarmd.gateway import slots as slots_
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
     from services.kit.rpc.types import Context
     from services.swarmd.gateway.managers import Dial
     from services.swarmd.gateway.methods import Method
-    from services.swarmd.gateway.ports import CallerPort, NodePlace
+    from services.swarmd.gateway.ports import Caller, CallerPort, NodePlace
     from services.swarmd.gateway.routing import Situation
     from services.swarmd.gateway.slots import Slots
 
 CONNECT_TIMEOUT_S: Final = 2.0
 """How long the way to the leader may take before somebody else is thought of."""
-ATTEMPTS_MAX: Final = 8
-"""How often a call is decided on anew."""
+ATTEMPTS_MAX: Final = 16
+"""How often one call is decided on."""
 CHANGE_WAIT_S: Final = 0.5
 """How long to wait for news of the leader before the situation is looked at again."""
 LOST_GRACE_S: Final = 1.0
@@ -46,20 +48,32 @@ class SituationPort(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Return when it is, or may be, another one than at the time of the call."""
+        """Return when the leader is another one than at the time of the call."""
         ...
 
 
-class _LeaderLost(Exception):
-    """The leader did not take the call, or what it does with it is not known and does not matter."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """A call that is being served, and what of its request bears on where it may go."""
+
+    method: Method
+    request: bytes
+    context: Context
+    caller: Caller
+    passed_on: bool
+    stale_read: bool
+    repeatable: bool
+    """Whether a manager may get it after another one that may have done it."""
+
+
+class _LeaderGone(Exception):
+    """The leader has not done the call, or the call does no harm if it is done twice."""
 
 
 class ControlCalls:
     """Serves the methods of the control API."""
 
-    def __init__(
-        self, *, callers: CallerPort, slots: Slots, situation: SituationPort, dial: Dial
-    ) -> None:
+    def __init__(self, *, callers: CallerPort, slots: Slots, situation: SituationPort, dial: Dial) -> None:
         self._callers = callers
         self._slots = slots
         self._situation = situation
@@ -74,121 +88,98 @@ class ControlCalls:
         """
         caller = self._callers.caller(context)
         authorization.check(caller, method.path)
-        kind = routing.reach(method)
-        request: bytes = await slots.one(requests)
-        wanted = metadata.parse(context.invocation_metadata() or ())
-        traits = self._traits(method, request)
+        call = self._call(method, await slots_.one(requests), context, caller)
         for _ in range(ATTEMPTS_MAX):
-            decision = routing.decide(
-                kind,
-                self._situation.situation(),
-                stale_read=traits.stale_read,
-                passed_on=wanted.hop,
-            )
-            match decision:
-                case routing.Serve():
-                    await self._serve_here(method, request, context)
+            try:
+                if await self._attempt(call):
                     return
-                case routing.PassOn(leader):
-                    try:
-                        await self._pass_on(method, request, context, leader, traits, caller.asked_node_id)
-                    except _LeaderLost:
-                        await self._news()
-                    else:
-                        return
-                case routing.AwaitLeader():
-                    await self._news()
-                case routing.Refuse(error):
-                    raise error
+            except _LeaderGone:
+                pass
+            await self._news()
         raise routing.no_leader()
 
-    async def _serve_here(self, method: Method, request: bytes, context: Context) -> None:
-        handler = self._slots.handler(method.path)
-        if handler is None:
-            if self._situation.situation().standing is routing.Standing.MANAGER:
-                raise errors.Unsupported(f"{method.path[1:]} is not served by this release")
-            raise routing.not_a_manager(self._situation.situation().standing)
-        await slots.serve(handler, _just(request), context)
+    async def _attempt(self, call: _Call) -> bool:
+        """Do what the situation asks for; return whether the call is served."""
+        kind = routing.reach(call.method)
+        decision = routing.decide(
+            kind, self._situation.situation(), stale_read=call.stale_read, passed_on=call.passed_on
+        )
+        match decision:
+            case routing.Serve():
+                await self._serve_here(call)
+            case routing.PassOn(leader):
+                await self._pass_on(call, leader)
+            case routing.AwaitLeader():
+                return False
+            case routing.Refuse(error):
+                raise error
+        return True
 
-    async def _pass_on(
-        self,
-        method: Method,
-        request: bytes,
-        context: Context,
-        leader: NodePlace,
-        traits: _Traits,
-        asked_node: str,
-    ) -> None:
+    async def _serve_here(self, call: _Call) -> None:
+        handler = self._slots.handler(call.method.path)
+        if handler is None:
+            standing = self._situation.situation().standing
+            if standing is not routing.Standing.MANAGER:
+                raise routing.not_a_manager(standing)
+            raise errors.Unsupported(f"this release does not serve {call.method.path[1:]}")
+        try:
+            await slots_.serve(handler, _just(call.request), call.context)
+        except errors.FailedPrecondition as exc:
+            # It led when we decided, and has found out before it did anything that it does no more.
+            if exc.reason == "NOT_LEADER" and not call.passed_on:
+                raise _LeaderGone from None
+            raise
+
+    async def _pass_on(self, call: _Call, leader: NodePlace) -> None:
         channel = self._dial(leader, leader.node_id)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await channel.channel_ready()
         except TimeoutError:
-            raise _LeaderLost from None
-        call: Any = channel.unary_unary(method.path)(
-            request,
-            metadata=metadata.pass_on(
-                context.invocation_metadata() or (),
-                (metadata.HOP, "1"),
-                (metadata.ASKED_NODE, asked_node),
-            ),
-            timeout=context.time_remaining(),
-        )
-        try:
-            response = await self._outcome(call, leader)
-        except _LeaderLost:
-            if traits.repeatable:
-                raise
+            raise _LeaderGone from None
+        answer = await self._answer(call, leader, channel)
+        if answer.lost:
+            if call.repeatable:
+                raise _LeaderGone
             raise errors.Unavailable(
                 f"the leader ({leader.node_id}) was lost while it worked on the call: whether it took effect is not"
                 " known; look before you repeat it",
                 reason="LEADER_LOST",
-            ) from None
-        except grpc.aio.AioRpcError as exc:
-            await self._refused(exc, context)
-        else:
-            context.set_trailing_metadata(metadata.pass_back(tuple(await call.trailing_metadata())))
-            await context.write(response)
+            )
+        if answer.reason == "NOT_LEADER":
+            raise _LeaderGone
+        if answer.code is not grpc.StatusCode.OK:
+            await call.context.abort(answer.code, answer.details, answer.trailing)
+        call.context.set_trailing_metadata(answer.trailing)
+        await call.context.write(answer.response)
 
-    async def _outcome(self, call: Any, leader: NodePlace) -> bytes:
-        """Return the leader's response, unless somebody else leads meanwhile or its connection breaks."""
+    async def _answer(self, call: _Call, leader: NodePlace, channel: grpc.aio.Channel) -> _Answer:
+        invocation = call.context.invocation_metadata() or ()
+        asked = call.caller.asked_node_id
+        make: Any = channel.unary_unary(call.method.path)
+        made = make(
+            call.request,
+            metadata=metadata.pass_on(invocation, (metadata.HOP, "1"), (metadata.ASKED_NODE, asked)),
+            timeout=call.context.time_remaining(),
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                change = group.create_task(self._deposed(leader))
-                change.add_done_callback(lambda done: None if done.cancelled() else call.cancel())
-                try:
-                    response: bytes = await call
-                except asyncio.CancelledError:
-                    if change.done() and not change.cancelled():
-                        raise _LeaderLost from None
-                    raise
-                except grpc.aio.AioRpcError as exc:
-                    if exc.code() is grpc.StatusCode.UNAVAILABLE and not _has_details(exc):
-                        raise _LeaderLost from None
-                    raise
-                finally:
-                    change.cancel()
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
+                watch = group.create_task(self._give_up(made, leader))
+                answer = await _settled(made)
+                watch.cancel()
         finally:
-            call.cancel()
-        return response
+            made.cancel()
+        return answer
 
-    async def _deposed(self, leader: NodePlace) -> None:
-        """Return some time after `leader` has ceased to lead, by what this node knows."""
+    async def _give_up(self, made: grpc.aio.Call, leader: NodePlace) -> None:
+        """End a call to a leader some time after it has ceased to lead, by what this node knows."""
         while True:
             present = self._situation.situation().leader
             if present is None or present.node_id != leader.node_id:
                 break
             await self._situation.changed()
         await asyncio.sleep(LOST_GRACE_S)
-
-    async def _refused(self, exc: grpc.aio.AioRpcError, context: Context) -> None:
-        """End the call as the leader did, unless it turned out not to lead: it has done nothing then."""
-        if rpc_errors.from_rpc_error(exc).reason == "NOT_LEADER":
-            raise _LeaderLost from None
-        trailing = metadata.pass_back(tuple(exc.trailing_metadata() or ()))
-        await context.abort(exc.code(), exc.details() or "", trailing)
+        made.cancel()
 
     async def _news(self) -> None:
         try:
@@ -197,34 +188,59 @@ class ControlCalls:
         except TimeoutError:
             return
 
-    def _traits(self, method: Method, request: bytes) -> _Traits:
-        """Look at what of a request bears on where it may go."""
-        kind = routing.reach(method)
+    def _call(self, method: Method, request: bytes, context: Context, caller: Caller) -> _Call:
         consistency: Any = control_pb2.CONSISTENCY_UNSPECIFIED
         request_id = ""
         handler: Any = self._slots.handler(method.path)
-        if handler is not None and (method.reads_consistently or method.has_request_id):
-            message = handler.request_deserializer(request)
+        if handler is not None and (method.reads_consistently or method.takes_request_id):
+            message = slots_.deserialized(handler, request)
             consistency = getattr(message, "consistency", consistency)
             request_id = getattr(message, "request_id", "")
-        return _Traits(
+        return _Call(
+            method=method,
+            request=request,
+            context=context,
+            caller=caller,
+            passed_on=metadata.parse(context.invocation_metadata() or ()).hop,
             stale_read=consistency == control_pb2.CONSISTENCY_STALE,
-            repeatable=kind is routing.Reach.LEADER_READ or bool(request_id),
+            repeatable=bool(request_id) or routing.reach(method) is routing.Reach.LEADER_READ,
         )
 
 
-class _Traits:
-    """What of a request bears on where it may go."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """How a call that was passed on ended."""
 
-    __slots__ = ("repeatable", "stale_read")
+    code: grpc.StatusCode
+    response: bytes = b""
+    details: str = ""
+    trailing: metadata.Metadata = ()
+    reason: str = ""
+    lost: bool = False
 
-    def __init__(self, *, stale_read: bool, repeatable: bool) -> None:
-        self.stale_read = stale_read
-        self.repeatable = repeatable
 
-
-def _has_details(exc: grpc.aio.AioRpcError) -> bool:
-    return any(key == rpc_errors.STATUS_DETAILS for key, _ in exc.trailing_metadata() or ())
+async def _settled(made: Any) -> _Answer:
+    """Return how a call ended."""
+    try:
+        response = await made
+        return _Answer(
+            code=grpc.StatusCode.OK,
+            response=response,
+            trailing=metadata.pass_back(metadata.pairs(await made.trailing_metadata())),
+        )
+    except grpc.aio.AioRpcError as exc:
+        trailing = metadata.pass_back(metadata.pairs(exc.trailing_metadata()))
+        return _Answer(
+            code=exc.code(),
+            details=exc.details() or "",
+            trailing=trailing,
+            reason=rpc_errors.from_rpc_error(exc).reason,
+            lost=forward.is_of_transport(exc.code(), trailing),
+        )
+    except asyncio.CancelledError:
+        if forward.task_is_cancelled():
+            raise
+        return _Answer(code=grpc.StatusCode.UNAVAILABLE, lost=True)
 
 
 async def _just(request: bytes) -> AsyncIterator[bytes]:

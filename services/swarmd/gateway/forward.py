@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 import grpc.aio
@@ -62,7 +62,7 @@ async def forward(
             sender.cancel()
     finally:
         call.cancel()
-    if outcome.lost:
+    if is_of_transport(outcome.code, outcome.trailing):
         raise unreachable(outcome.details)
     if outcome.code is not grpc.StatusCode.OK:
         await context.abort(outcome.code, outcome.details, outcome.trailing)
@@ -78,12 +78,16 @@ class _Outcome:
     details: str
     trailing: Metadata
 
-    @property
-    def lost(self) -> bool:
-        """Whether the transport says so, and not the target: a target's own UNAVAILABLE comes with its reason."""
-        return self.code is grpc.StatusCode.UNAVAILABLE and all(
-            key != STATUS_DETAILS for key, _ in self.trailing
-        )
+
+def is_of_transport(code: grpc.StatusCode, trailing: Metadata) -> bool:
+    """Return whether a status comes of the transport, and not of the target, whose own UNAVAILABLE has a reason."""
+    return code is grpc.StatusCode.UNAVAILABLE and all(key != STATUS_DETAILS for key, _ in trailing)
+
+
+def task_is_cancelled() -> bool:
+    """Return whether a CancelledError that was caught means this task, and not a call under it that was ended."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _send(requests: AsyncIterator[bytes], call: _Call) -> None:
@@ -99,7 +103,7 @@ async def _send(requests: AsyncIterator[bytes], call: _Call) -> None:
 async def _receive(call: _Call, context: Context) -> _Outcome:
     """Pass the target's messages back, until its status."""
     try:
-        initial = metadata_.pass_back(_pairs(await call.initial_metadata()))
+        initial = metadata_.pass_back(metadata_.pairs(await call.initial_metadata()))
         if initial:
             await context.send_initial_metadata(initial)
         while (response := await call.read()) is not grpc.aio.EOF:
@@ -107,18 +111,13 @@ async def _receive(call: _Call, context: Context) -> _Outcome:
         return _Outcome(
             code=await call.code(),
             details=await call.details(),
-            trailing=metadata_.pass_back(_pairs(await call.trailing_metadata())),
+            trailing=metadata_.pass_back(metadata_.pairs(await call.trailing_metadata())),
         )
     except grpc.aio.AioRpcError as exc:
-        trailing = metadata_.pass_back(_pairs(exc.trailing_metadata()))
+        trailing = metadata_.pass_back(metadata_.pairs(exc.trailing_metadata()))
         return _Outcome(code=exc.code(), details=exc.details() or "", trailing=trailing)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if task_is_cancelled():
             raise
-        # Not we are cancelled: the call was, by the end of its channel.
+        # The end of its channel has ended the call.
         return _Outcome(code=grpc.StatusCode.UNAVAILABLE, details="the connection was closed", trailing=())
-
-
-def _pairs(metadata: Any) -> Metadata:
-    return tuple((key, value) for key, value in metadata or ())

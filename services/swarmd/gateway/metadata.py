@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from services.kit import errors
 from services.kit.rpc.errors import STATUS_DETAILS
@@ -69,6 +69,11 @@ def pass_on(metadata: Iterable[tuple[str, str | bytes]], *added: tuple[str, str]
 def pass_back(metadata: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
     """Return initial or trailing metadata as it goes back to the caller, status details included."""
     return tuple((key, value) for key, value in metadata or () if not _of_transport(key))
+
+
+def pairs(metadata: Any) -> Metadata:
+    """Return what gRPC gives as metadata, which may be None, as pairs."""
+    return tuple((key, value) for key, value in metadata or ())
 
 
 def _of_transport(key: str) -> bool:

@@ -35,6 +35,8 @@ class Method:
     streams_responses: bool
     reads_consistently: bool
     """Its request says how fresh the answer must be."""
+    takes_request_id: bool
+    """Its request can carry an id that makes a repetition harmless."""
 
     @property
     def path(self) -> str:
@@ -54,6 +56,7 @@ def _of(*files: FileDescriptor) -> dict[str, Method]:
                 streams_requests=descriptor.client_streaming,
                 streams_responses=descriptor.server_streaming,
                 reads_consistently="consistency" in descriptor.input_type.fields_by_name,
+                takes_request_id="request_id" in descriptor.input_type.fields_by_name,
             )
             for descriptor in service.methods
         )

@@ -59,7 +59,7 @@ async def serve(
         errors.Invalid: The request is missing, or no message of its type.
     """
     kind: Any = handler
-    messages = _deserialized(requests, kind.request_deserializer)
+    messages = _messages(handler, requests)
     request: Any = messages if kind.request_streaming else await one(messages)
     behaviour = kind.unary_unary or kind.unary_stream or kind.stream_unary or kind.stream_stream
     if not kind.response_streaming:
@@ -81,13 +81,24 @@ async def one(requests: AsyncIterator[Any]) -> Any:
     raise errors.Invalid("the call has no request")
 
 
-async def _deserialized(requests: AsyncIterator[bytes], deserialize: Any) -> AsyncIterator[Any]:
+def deserialized(handler: grpc.RpcMethodHandler[Any, Any], request: bytes) -> Any:
+    """Return a request as the message that the handler takes.
+
+    Raises:
+        errors.Invalid: It is none.
+    """
+    kind: Any = handler
+    try:
+        return kind.request_deserializer(request)
+    except ValueError as exc:  # protobuf's DecodeError is one
+        raise errors.Invalid(f"the request cannot be read: {exc}") from exc
+
+
+async def _messages(
+    handler: grpc.RpcMethodHandler[Any, Any], requests: AsyncIterator[bytes]
+) -> AsyncIterator[Any]:
     async for request in requests:
-        try:
-            message = deserialize(request)
-        except ValueError as exc:  # protobuf's DecodeError is one
-            raise errors.Invalid(f"the request cannot be read: {exc}") from exc
-        yield message
+        yield deserialized(handler, request)
 
 
 class _Recorder:

@@ -1,0 +1,60 @@
+"""The way to any node of the swarm, as `NodeDialer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.kit import errors
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from services.swarmd.gateway.channels import PeerChannels
+    from services.swarmd.gateway.ports import NodeLookup, NodePlace
+
+
+class Nodes:
+    """Dials nodes by id.
+
+    Args:
+        self_node_id: Id of this node.
+        self_address: host:port at which this node reaches its own mTLS listener, whatever others must use.
+        channels: The channels.
+        lookup: Finds the others; may be replaced when the node's role changes.
+    """
+
+    def __init__(
+        self, *, self_node_id: str, self_address: str, channels: PeerChannels, lookup: NodeLookup
+    ) -> None:
+        self._self_node_id = self_node_id
+        self._self_address = self_address
+        self._channels = channels
+        self.lookup = lookup
+
+    async def channel(self, node: str) -> grpc.aio.Channel:
+        """Return a channel to the node with this id; see `NodeDialer`."""
+        if node == self._self_node_id:
+            return self._channels.channel(self._self_address, node)
+        return self.dial_node(await self.lookup.find(node))
+
+    def dial_node(self, place: NodePlace) -> grpc.aio.Channel:
+        """Return a channel to a node that was looked up, which must prove to be that node."""
+        if not place.address:
+            raise unreachable(place, "it has not told its address yet")
+        return self.dial(place, place.node_id)
+
+    def dial(self, place: NodePlace, server_name: str) -> grpc.aio.Channel:
+        """Return a channel to a place whose certificate must carry `server_name`."""
+        address = self._self_address if place.node_id == self._self_node_id else place.address
+        return self._channels.channel(address, server_name)
+
+
+def unreachable(place: NodePlace, why: str) -> errors.Unavailable:
+    """Return the error for a node that does not answer."""
+    name = f"{place.hostname} ({place.node_id})" if place.hostname else place.node_id
+    where = f" at {place.address}" if place.address else ""
+    return errors.Unavailable(
+        f"node {name}{where} cannot be reached: {why}",
+        reason="NODE_UNREACHABLE",
+        metadata={"node_id": place.node_id, "hostname": place.hostname, "address": place.address},
+    )
