@@ -1,0 +1,1 @@
+"""What tasks there should be. `core` decides; `services.swarmd.control` runs it on the leader."""
