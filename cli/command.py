@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from cli.session import Session
 
-P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-def with_session(function: Callable[Concatenate[Session, P], Awaitable[T]]) -> Callable[P, T]:
+def with_session(function: Callable[..., Awaitable[T]]) -> Callable[..., T]:
     """Give the command a Session as its first argument, run it on a loop of its own, and close what it opened."""
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args: Any, **kwargs: Any) -> T:
         import asyncio
 
         options = click.get_current_context().find_root().obj

@@ -1,0 +1,220 @@
+"""swarmctl node …"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from beeyard.swarm.v1 import control_pb2 as pb
+from beeyard.swarm.v1 import control_pb2_grpc as stubs
+from beeyard.swarm.v1 import objects_pb2 as objects
+from cli import swarm_lists
+from cli.command import (
+    filter_option,
+    for_each,
+    format_option,
+    inspect_format_option,
+    no_trunc_option,
+    parse_filters,
+    quiet_option,
+    with_session,
+)
+from cli.format import output
+from cli.views import node as view
+from cli.views import task as task_view
+from services.kit import errors, system
+from services.kit.rpc import client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.session import Session
+
+WRITE_TIMEOUT_S = 30.0
+RETRIES_MAX = 5
+_AVAILABILITIES = {
+    "active": objects.NODE_AVAILABILITY_ACTIVE,
+    "pause": objects.NODE_AVAILABILITY_PAUSE,
+    "drain": objects.NODE_AVAILABILITY_DRAIN,
+}
+_ROLES = {"manager": objects.NODE_ROLE_MANAGER, "worker": objects.NODE_ROLE_WORKER}
+
+
+async def _stub(session: Session) -> stubs.NodeServiceStub:
+    return stubs.NodeServiceStub(await session.channel("swarmd"))
+
+
+async def _get(session: Session, node: str) -> objects.Node:
+    stub = await _stub(session)
+    response = await client.call(
+        stub.GetNode(pb.GetNodeRequest(node=node), timeout=swarm_lists.READ_TIMEOUT_S)
+    )
+    swarm_lists.warn_stale(response.stale)
+    return response.node
+
+
+async def _change(session: Session, node: str, change: Callable[[objects.NodeSpec], None]) -> objects.Node:
+    """Read, change and write a node's spec; again if somebody else was quicker."""
+    stub = await _stub(session)
+    for attempt in range(RETRIES_MAX):
+        found = await _get(session, node)
+        spec = objects.NodeSpec()
+        spec.CopyFrom(found.spec)
+        change(spec)
+        request = pb.UpdateNodeRequest(node=found.id, version=found.meta.version, spec=spec)
+        try:
+            return (await client.call(stub.UpdateNode(request, timeout=WRITE_TIMEOUT_S))).node
+        except errors.Conflict:
+            if attempt == RETRIES_MAX - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+@click.command
+@filter_option
+@format_option
+@quiet_option
+@with_session
+async def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -> None:
+    """List nodes in the swarm."""
+    nodes, self_id = await swarm_lists.nodes(session, parse_filters(filters))
+    rows = [view.row(node, self_id) for node in nodes]
+    output.print_rows(
+        rows, style=style, default=view.DEFAULT, headers=view.HEADERS, quiet_field="ID" if quiet else ""
+    )
+
+
+@click.command
+@inspect_format_option
+@click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
+@click.argument("nodes", metavar="self|NODE", nargs=-1, required=True)
+@with_session
+async def inspect(session: Session, style: str, nodes: tuple[str, ...], *, pretty: bool) -> int:
+    """Display detailed information on one or more nodes."""
+    found: list[objects.Node] = []
+
+    async def get(name: str) -> None:
+        found.append(await _get(session, name))
+
+    code = await for_each(nodes, get)
+    if pretty:
+        print("\n\n".join(view.pretty(node) for node in found))
+    else:
+        output.print_inspect([view.inspect(node) for node in found], style)
+    return code
+
+
+@click.command
+@filter_option
+@format_option
+@quiet_option
+@no_trunc_option
+@click.option("--no-resolve", is_flag=True, help="Do not map IDs to Names")
+@click.argument("nodes", metavar="NODE", nargs=-1)
+@with_session
+async def ps(
+    session: Session,
+    filters: tuple[str, ...],
+    style: str,
+    nodes: tuple[str, ...],
+    *,
+    quiet: bool,
+    no_trunc: bool,
+    no_resolve: bool,
+) -> None:
+    """List tasks running on one or more nodes, defaults to current node."""
+    chosen = [(await _get(session, name)).id for name in nodes or ("self",)]
+    tasks = await swarm_lists.tasks(session, {**parse_filters(filters), "node": chosen})
+    known, _ = await swarm_lists.nodes(session)
+    rows = task_view.rows(
+        tasks,
+        {node.id: node for node in known},
+        now=system.SystemClock().now(),
+        full=no_trunc,
+        resolve=not no_resolve,
+        indent=not style,
+    )
+    output.print_rows(
+        rows,
+        style=style,
+        default=task_view.DEFAULT,
+        headers=task_view.HEADERS,
+        quiet_field="ID" if quiet else "",
+    )
+
+
+@click.command
+@click.option(
+    "--availability", type=click.Choice(["active", "pause", "drain"]), help="Availability of the node"
+)
+@click.option("--label-add", multiple=True, metavar="list", help="Add or update a node label (key=value)")
+@click.option("--label-rm", multiple=True, metavar="list", help="Remove a node label if exists")
+@click.option("--role", type=click.Choice(["worker", "manager"]), help="Role of the node")
+@click.argument("node", metavar="NODE")
+@with_session
+async def update(
+    session: Session,
+    availability: str | None,
+    label_add: tuple[str, ...],
+    label_rm: tuple[str, ...],
+    role: str | None,
+    node: str,
+) -> None:
+    """Update a node."""
+
+    def change(spec: objects.NodeSpec) -> None:
+        if availability:
+            spec.availability = _AVAILABILITIES[availability]
+        if role:
+            spec.role = _ROLES[role]
+        for label in label_add:
+            key, _, value = label.partition("=")
+            if not key:
+                raise click.UsageError(f"invalid label {label!r}: give key=value")
+            spec.annotations.labels[key] = value
+        for key in label_rm:
+            spec.annotations.labels.pop(key, None)
+
+    await _change(session, node, change)
+    print(node)
+
+
+def _role_command(name: str, role: objects.NodeRole.ValueType, done: str, already: str) -> click.Command:
+    @click.command(name, help=f"{name.capitalize()} one or more nodes.")
+    @click.argument("nodes", metavar="NODE", nargs=-1, required=True)
+    @with_session
+    async def command(session: Session, nodes: tuple[str, ...]) -> int:
+        def change(spec: objects.NodeSpec) -> None:
+            spec.role = role
+
+        async def act(node: str) -> str:
+            if (await _get(session, node)).spec.role == role:
+                return f"Node {node} is already {already}."
+            await _change(session, node, change)
+            return f"Node {node} {done} in the swarm."
+
+        return await for_each(nodes, act)
+
+    return command
+
+
+promote = _role_command("promote", objects.NODE_ROLE_MANAGER, "promoted to a manager", "a manager")
+demote = _role_command("demote", objects.NODE_ROLE_WORKER, "demoted", "a worker")
+
+
+@click.command
+@click.option("-f", "--force", is_flag=True, help="Force remove a node from the swarm")
+@click.argument("nodes", metavar="NODE", nargs=-1, required=True)
+@with_session
+async def rm(session: Session, nodes: tuple[str, ...], *, force: bool) -> int:
+    """Remove one or more nodes from the swarm."""
+    stub = await _stub(session)
+
+    async def remove(node: str) -> str:
+        await client.call(
+            stub.RemoveNode(pb.RemoveNodeRequest(node=node, force=force), timeout=WRITE_TIMEOUT_S)
+        )
+        return node
+
+    return await for_each(nodes, remove)

@@ -1,0 +1,82 @@
+"""Reading whole lists from the control API, page by page, and telling when they may be old."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from beeyard.swarm.v1 import control_pb2 as pb
+from beeyard.swarm.v1 import control_pb2_grpc as stubs
+from services.kit.rpc import client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from beeyard.swarm.v1 import objects_pb2 as objects
+    from cli.session import Session
+
+PAGE_SIZE = 500
+READ_TIMEOUT_S = 15.0
+STALE = "Warning: the swarm has no leader: this may be out of date"
+
+
+def filters(chosen: Mapping[str, Sequence[str]]) -> pb.Filters:
+    """Filters as the API takes them."""
+    return pb.Filters(by_key={key: pb.FilterValues(values=values) for key, values in chosen.items()})
+
+
+def warn_stale(stale: bool) -> None:
+    """Say on standard error that an answer may be old."""
+    if stale:
+        print(STALE, file=sys.stderr)
+
+
+async def nodes(
+    session: Session, chosen: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[objects.Node], str]:
+    """All nodes, and the id of the node that was asked."""
+    stub: stubs.NodeServiceStub = stubs.NodeServiceStub(await session.channel("swarmd"))
+    found: list[objects.Node] = []
+    token = ""
+    while True:
+        request = pb.ListNodesRequest(filters=filters(chosen or {}), page_size=PAGE_SIZE, page_token=token)
+        page = await client.call(stub.ListNodes(request, timeout=READ_TIMEOUT_S))
+        found += page.nodes
+        token = page.next_page_token
+        if not token:
+            warn_stale(page.stale)
+            return found, page.self_node_id
+
+
+async def services(
+    session: Session, chosen: Mapping[str, Sequence[str]] | None = None
+) -> list[pb.ServiceWithCounts]:
+    """All services with their counts."""
+    stub: stubs.ServiceServiceStub = stubs.ServiceServiceStub(await session.channel("swarmd"))
+    found: list[pb.ServiceWithCounts] = []
+    token = ""
+    while True:
+        request = pb.ListServicesRequest(filters=filters(chosen or {}), page_size=PAGE_SIZE, page_token=token)
+        page = await client.call(stub.ListServices(request, timeout=READ_TIMEOUT_S))
+        found += page.services
+        token = page.next_page_token
+        if not token:
+            warn_stale(page.stale)
+            return found
+
+
+async def tasks(
+    session: Session, chosen: Mapping[str, Sequence[str]], *, quiet: bool = False
+) -> list[objects.Task]:
+    """All tasks that the filters select."""
+    stub: stubs.TaskServiceStub = stubs.TaskServiceStub(await session.channel("swarmd"))
+    found: list[objects.Task] = []
+    token = ""
+    while True:
+        request = pb.ListTasksRequest(filters=filters(chosen), page_size=PAGE_SIZE, page_token=token)
+        page = await client.call(stub.ListTasks(request, timeout=READ_TIMEOUT_S))
+        found += page.tasks
+        token = page.next_page_token
+        if not token:
+            warn_stale(page.stale and not quiet)
+            return found

@@ -1,0 +1,1 @@
+"""From protobuf messages to plain values with docker's field names, for templates, tables and `inspect`. Pure."""
