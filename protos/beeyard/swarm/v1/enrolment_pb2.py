@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from beeyard.swarm.v1 import objects_pb2 as beeyard_dot_swarm_dot_v1_dot_objects__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n beeyard/swarm/v1/enrolment.proto\x12\x10\x62\x65\x65yard.swarm.v1\x1a\x1e\x62\x65\x65yard/swarm/v1/objects.proto\"\x1b\n\x19GetRootCertificateRequest\"5\n\x1aGetRootCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"w\n\x1bIssueNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\x12\x38\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32\".beeyard.swarm.v1.NodeAvailability\"\xb3\x01\n\x1cIssueNodeCertificateResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12(\n\x04role\x18\x02 \x01(\x0e\x32\x1a.beeyard.swarm.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0c\x12\x10\n\x08root_pem\x18\x04 \x01(\x0c\x12\x19\n\x11manager_addresses\x18\x05 \x03(\t\x12\x12\n\ncluster_id\x18\x06 \x01(\t\".\n\x1bRenewNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"t\n\x1cRenewNodeCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12(\n\x04role\x18\x02 \x01(\x0e\x32\x1a.beeyard.swarm.v1.NodeRole\x12\x11\n\ttrust_pem\x18\x03 \x01(\x0c\"\"\n\x0fJoinRaftRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"P\n\x10JoinRaftResponse\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12+\n\x07members\x18\x02 \x03(\x0b\x32\x1a.beeyard.swarm.v1.RaftPeer\"N\n\x08RaftPeer\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07learner\x18\x04 \x01(\x08\"2\n\x10LeaveRaftRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x13\n\x11LeaveRaftResponse2\xf1\x02\n\x10\x45nrolmentService\x12o\n\x12GetRootCertificate\x12+.beeyard.swarm.v1.GetRootCertificateRequest\x1a,.beeyard.swarm.v1.GetRootCertificateResponse\x12u\n\x14IssueNodeCertificate\x12-.beeyard.swarm.v1.IssueNodeCertificateRequest\x1a..beeyard.swarm.v1.IssueNodeCertificateResponse\x12u\n\x14RenewNodeCertificate\x12-.beeyard.swarm.v1.RenewNodeCertificateRequest\x1a..beeyard.swarm.v1.RenewNodeCertificateResponse2\xbc\x01\n\x11MembershipService\x12Q\n\x08JoinRaft\x12!.beeyard.swarm.v1.JoinRaftRequest\x1a\".beeyard.swarm.v1.JoinRaftResponse\x12T\n\tLeaveRaft\x12\".beeyard.swarm.v1.LeaveRaftRequest\x1a#.beeyard.swarm.v1.LeaveRaftResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n beeyard/swarm/v1/enrolment.proto\x12\x10\x62\x65\x65yard.swarm.v1\x1a\x1e\x62\x65\x65yard/swarm/v1/objects.proto\"\x1b\n\x19GetRootCertificateRequest\"5\n\x1aGetRootCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"w\n\x1bIssueNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\x12\x38\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32\".beeyard.swarm.v1.NodeAvailability\"\xb3\x01\n\x1cIssueNodeCertificateResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12(\n\x04role\x18\x02 \x01(\x0e\x32\x1a.beeyard.swarm.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0c\x12\x10\n\x08root_pem\x18\x04 \x01(\x0c\x12\x19\n\x11manager_addresses\x18\x05 \x03(\t\x12\x12\n\ncluster_id\x18\x06 \x01(\t\".\n\x1bRenewNodeCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"t\n\x1cRenewNodeCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12(\n\x04role\x18\x02 \x01(\x0e\x32\x1a.beeyard.swarm.v1.NodeRole\x12\x11\n\ttrust_pem\x18\x03 \x01(\x0c\"\x19\n\x17ResignMembershipRequest\"\x1a\n\x18ResignMembershipResponse\"\"\n\x0fJoinRaftRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"P\n\x10JoinRaftResponse\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12+\n\x07members\x18\x02 \x03(\x0b\x32\x1a.beeyard.swarm.v1.RaftPeer\"N\n\x08RaftPeer\x12\x0f\n\x07raft_id\x18\x01 \x01(\x04\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07learner\x18\x04 \x01(\x08\"2\n\x10LeaveRaftRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x13\n\x11LeaveRaftResponse2\xdc\x03\n\x10\x45nrolmentService\x12o\n\x12GetRootCertificate\x12+.beeyard.swarm.v1.GetRootCertificateRequest\x1a,.beeyard.swarm.v1.GetRootCertificateResponse\x12u\n\x14IssueNodeCertificate\x12-.beeyard.swarm.v1.IssueNodeCertificateRequest\x1a..beeyard.swarm.v1.IssueNodeCertificateResponse\x12u\n\x14RenewNodeCertificate\x12-.beeyard.swarm.v1.RenewNodeCertificateRequest\x1a..beeyard.swarm.v1.RenewNodeCertificateResponse\x12i\n\x10ResignMembership\x12).beeyard.swarm.v1.ResignMembershipRequest\x1a*.beeyard.swarm.v1.ResignMembershipResponse2\xbc\x01\n\x11MembershipService\x12Q\n\x08JoinRaft\x12!.beeyard.swarm.v1.JoinRaftRequest\x1a\".beeyard.swarm.v1.JoinRaftResponse\x12T\n\tLeaveRaft\x12\".beeyard.swarm.v1.LeaveRaftRequest\x1a#.beeyard.swarm.v1.LeaveRaftResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,18 +44,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWNODECERTIFICATEREQUEST']._serialized_end=519
   _globals['_RENEWNODECERTIFICATERESPONSE']._serialized_start=521
   _globals['_RENEWNODECERTIFICATERESPONSE']._serialized_end=637
-  _globals['_JOINRAFTREQUEST']._serialized_start=639
-  _globals['_JOINRAFTREQUEST']._serialized_end=673
-  _globals['_JOINRAFTRESPONSE']._serialized_start=675
-  _globals['_JOINRAFTRESPONSE']._serialized_end=755
-  _globals['_RAFTPEER']._serialized_start=757
-  _globals['_RAFTPEER']._serialized_end=835
-  _globals['_LEAVERAFTREQUEST']._serialized_start=837
-  _globals['_LEAVERAFTREQUEST']._serialized_end=887
-  _globals['_LEAVERAFTRESPONSE']._serialized_start=889
-  _globals['_LEAVERAFTRESPONSE']._serialized_end=908
-  _globals['_ENROLMENTSERVICE']._serialized_start=911
-  _globals['_ENROLMENTSERVICE']._serialized_end=1280
-  _globals['_MEMBERSHIPSERVICE']._serialized_start=1283
-  _globals['_MEMBERSHIPSERVICE']._serialized_end=1471
+  _globals['_RESIGNMEMBERSHIPREQUEST']._serialized_start=639
+  _globals['_RESIGNMEMBERSHIPREQUEST']._serialized_end=664
+  _globals['_RESIGNMEMBERSHIPRESPONSE']._serialized_start=666
+  _globals['_RESIGNMEMBERSHIPRESPONSE']._serialized_end=692
+  _globals['_JOINRAFTREQUEST']._serialized_start=694
+  _globals['_JOINRAFTREQUEST']._serialized_end=728
+  _globals['_JOINRAFTRESPONSE']._serialized_start=730
+  _globals['_JOINRAFTRESPONSE']._serialized_end=810
+  _globals['_RAFTPEER']._serialized_start=812
+  _globals['_RAFTPEER']._serialized_end=890
+  _globals['_LEAVERAFTREQUEST']._serialized_start=892
+  _globals['_LEAVERAFTREQUEST']._serialized_end=942
+  _globals['_LEAVERAFTRESPONSE']._serialized_start=944
+  _globals['_LEAVERAFTRESPONSE']._serialized_end=963
+  _globals['_ENROLMENTSERVICE']._serialized_start=966
+  _globals['_ENROLMENTSERVICE']._serialized_end=1442
+  _globals['_MEMBERSHIPSERVICE']._serialized_start=1445
+  _globals['_MEMBERSHIPSERVICE']._serialized_end=1633
 # @@protoc_insertion_point(module_scope)

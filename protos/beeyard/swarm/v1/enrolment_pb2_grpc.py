@@ -29,7 +29,7 @@ class EnrolmentServiceStub:
     """EnrolmentService is served on the enrolment listener, where the server proves itself by its certificate (whose root the
     join token's digest names) and the caller by the join token; and on the mTLS listener for renewal.
 
-    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER (with `leader_address`), NO_LEADER.
+    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER, NOT_LEADER (with `leader_address`), NO_LEADER.
     """
 
     def __init__(self, channel):
@@ -53,13 +53,18 @@ class EnrolmentServiceStub:
                 request_serializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.RenewNodeCertificateRequest.SerializeToString,
                 response_deserializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.RenewNodeCertificateResponse.FromString,
                 _registered_method=True)
+        self.ResignMembership = channel.unary_unary(
+                '/beeyard.swarm.v1.EnrolmentService/ResignMembership',
+                request_serializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.ResignMembershipRequest.SerializeToString,
+                response_deserializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.ResignMembershipResponse.FromString,
+                _registered_method=True)
 
 
 class EnrolmentServiceServicer:
     """EnrolmentService is served on the enrolment listener, where the server proves itself by its certificate (whose root the
     join token's digest names) and the caller by the join token; and on the mTLS listener for renewal.
 
-    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER (with `leader_address`), NO_LEADER.
+    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER, NOT_LEADER (with `leader_address`), NO_LEADER.
     """
 
     def GetRootCertificate(self, request, context):
@@ -84,6 +89,14 @@ class EnrolmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResignMembership(self, request, context):
+        """ResignMembership tells that the caller of the mTLS listener leaves in order: its node's state becomes
+        NODE_STATE_DISCONNECTED. A manager is taken out of raft first (LeaveRaft). Idempotent. NOT_LEADER as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnrolmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +115,11 @@ def add_EnrolmentServiceServicer_to_server(servicer, server):
                     request_deserializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.RenewNodeCertificateRequest.FromString,
                     response_serializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.RenewNodeCertificateResponse.SerializeToString,
             ),
+            'ResignMembership': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResignMembership,
+                    request_deserializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.ResignMembershipRequest.FromString,
+                    response_serializer=beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.ResignMembershipResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'beeyard.swarm.v1.EnrolmentService', rpc_method_handlers)
@@ -114,7 +132,7 @@ class EnrolmentService:
     """EnrolmentService is served on the enrolment listener, where the server proves itself by its certificate (whose root the
     join token's digest names) and the caller by the join token; and on the mTLS listener for renewal.
 
-    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER (with `leader_address`), NO_LEADER.
+    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER, NOT_LEADER (with `leader_address`), NO_LEADER.
     """
 
     @staticmethod
@@ -188,6 +206,33 @@ class EnrolmentService:
             '/beeyard.swarm.v1.EnrolmentService/RenewNodeCertificate',
             beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.RenewNodeCertificateRequest.SerializeToString,
             beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.RenewNodeCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResignMembership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.swarm.v1.EnrolmentService/ResignMembership',
+            beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.ResignMembershipRequest.SerializeToString,
+            beeyard_dot_swarm_dot_v1_dot_enrolment__pb2.ResignMembershipResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,7 +16,7 @@ class EnrolmentServiceStub:
     """EnrolmentService is served on the enrolment listener, where the server proves itself by its certificate (whose root the
     join token's digest names) and the caller by the join token; and on the mTLS listener for renewal.
 
-    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER (with `leader_address`), NO_LEADER.
+    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER, NOT_LEADER (with `leader_address`), NO_LEADER.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -28,12 +28,16 @@ class EnrolmentServiceStub:
     """
     RenewNodeCertificate: aio.UnaryUnaryMultiCallable[enrolment_pb2.RenewNodeCertificateRequest, enrolment_pb2.RenewNodeCertificateResponse]
     """RenewNodeCertificate signs anew for the caller of the mTLS listener, with the role that the store wants for it now."""
+    ResignMembership: aio.UnaryUnaryMultiCallable[enrolment_pb2.ResignMembershipRequest, enrolment_pb2.ResignMembershipResponse]
+    """ResignMembership tells that the caller of the mTLS listener leaves in order: its node's state becomes
+    NODE_STATE_DISCONNECTED. A manager is taken out of raft first (LeaveRaft). Idempotent. NOT_LEADER as above.
+    """
 
 class EnrolmentServiceServicer(metaclass=abc_1.ABCMeta):
     """EnrolmentService is served on the enrolment listener, where the server proves itself by its certificate (whose root the
     join token's digest names) and the caller by the join token; and on the mTLS listener for renewal.
 
-    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER (with `leader_address`), NO_LEADER.
+    Error reasons: TOKEN_INVALID, CSR_INVALID, NODE_REMOVED, NOT_A_MANAGER, NOT_LEADER (with `leader_address`), NO_LEADER.
     """
 
     @abc_1.abstractmethod
@@ -61,6 +65,16 @@ class EnrolmentServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[enrolment_pb2.RenewNodeCertificateRequest, abc.Awaitable[enrolment_pb2.RenewNodeCertificateResponse]],
     ) -> abc.Awaitable[enrolment_pb2.RenewNodeCertificateResponse]:
         """RenewNodeCertificate signs anew for the caller of the mTLS listener, with the role that the store wants for it now."""
+
+    @abc_1.abstractmethod
+    def ResignMembership(
+        self,
+        request: enrolment_pb2.ResignMembershipRequest,
+        context: aio.ServicerContext[enrolment_pb2.ResignMembershipRequest, abc.Awaitable[enrolment_pb2.ResignMembershipResponse]],
+    ) -> abc.Awaitable[enrolment_pb2.ResignMembershipResponse]:
+        """ResignMembership tells that the caller of the mTLS listener leaves in order: its node's state becomes
+        NODE_STATE_DISCONNECTED. A manager is taken out of raft first (LeaveRaft). Idempotent. NOT_LEADER as above.
+        """
 
 def add_EnrolmentServiceServicer_to_server(servicer: EnrolmentServiceServicer, server: aio.Server) -> None: ...
 
