@@ -2,8 +2,8 @@
 
 The steps of a promotion: the node's role is granted → its next certificate is a manager's → it asks to join raft →
 learner → voter. Of a demotion, in the opposite order, so that at no point somebody votes who is no manager: out of raft
-→ the role is taken → its next certificate is a worker's. Every step starts from what is there, so that a leader that was
-just elected goes on where the last one stopped.
+→ the role is taken → its next certificate is a worker's. Every step starts from what is there, so that a leader that
+was just elected goes on where the last one stopped.
 """
 
 from __future__ import annotations
