@@ -1,0 +1,1 @@
+"""The gRPC face: messages to values and back. It decides nothing."""

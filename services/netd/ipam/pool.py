@@ -116,11 +116,16 @@ def release(pool: Pool, address: IPv4Address, until: float) -> Pool:
     """Give an address back; it rests until then."""
     offset = _offset(pool.subnet, address)
     assert pool.taken >> offset & 1, f"{address} is released but was not taken"
-    entry = Resting(offset=offset, until=until)
+    return rest(replace(pool, taken=pool.taken & ~(1 << offset)), address, until)
+
+
+def rest(pool: Pool, address: IPv4Address, until: float) -> Pool:
+    """Let an address that nobody has rest until then."""
+    offset = _offset(pool.subnet, address)
+    assert not (pool.taken | pool.resting_bits) >> offset & 1, f"{address} is taken or rests already"
     return replace(
         pool,
-        taken=pool.taken & ~(1 << offset),
-        resting=(*pool.resting, entry),
+        resting=(*pool.resting, Resting(offset=offset, until=until)),
         resting_bits=pool.resting_bits | 1 << offset,
     )
 

@@ -26,7 +26,7 @@ from beeyard.network.v1 import network_pb2 as beeyard_dot_network_dot_v1_dot_net
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n beeyard/network/v1/sandbox.proto\x12\x12\x62\x65\x65yard.network.v1\x1a beeyard/network/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x03\n\x0bSandboxSpec\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.beeyard.network.v1.SandboxMode\x12\x33\n\tendpoints\x18\x02 \x03(\x0b\x32 .beeyard.network.v1.EndpointSpec\x12+\n\x05ports\x18\x03 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x10\n\x08hostname\x18\x05 \x01(\t\x12\x12\n\ndomainname\x18\x06 \x01(\t\x12\x0b\n\x03\x64ns\x18\x07 \x03(\t\x12\x13\n\x0b\x64ns_options\x18\x08 \x03(\t\x12\x12\n\ndns_search\x18\t \x03(\t\x12\x13\n\x0b\x65xtra_hosts\x18\n \x03(\t\x12=\n\x07sysctls\x18\x0b \x03(\x0b\x32,.beeyard.network.v1.SandboxSpec.SysctlsEntry\x12\x1b\n\x13user_namespace_path\x18\x0c \x01(\t\x1a.\n\x0cSysctlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9b\x01\n\x08PortSpec\x12\x0f\n\x07host_ip\x18\x01 \x01(\t\x12\x11\n\thost_port\x18\x02 \x01(\r\x12\x15\n\rhost_port_end\x18\x03 \x01(\r\x12\x16\n\x0e\x63ontainer_port\x18\x04 \x01(\r\x12\x1a\n\x12\x63ontainer_port_end\x18\x05 \x01(\r\x12\x10\n\x08protocol\x18\x06 \x01(\t\x12\x0e\n\x06shared\x18\x07 \x01(\x08\"\xb0\x02\n\x07Sandbox\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.beeyard.network.v1.SandboxSpec\x12\x12\n\nnetns_path\x18\x03 \x01(\t\x12\x34\n\tendpoints\x18\x04 \x03(\x0b\x32!.beeyard.network.v1.EndpointState\x12+\n\x05ports\x18\x05 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec\x12\x12\n\nhosts_path\x18\x06 \x01(\t\x12\x18\n\x10resolv_conf_path\x18\x07 \x01(\t\x12\x15\n\rhostname_path\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x14\x43reateSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.beeyard.network.v1.SandboxSpec\"E\n\x15\x43reateSandboxResponse\x12,\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1b.beeyard.network.v1.Sandbox\"*\n\x14RemoveSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x17\n\x15RemoveSandboxResponse\"\'\n\x11GetSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"B\n\x12GetSandboxResponse\x12,\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1b.beeyard.network.v1.Sandbox\"=\n\x14ListSandboxesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x15ListSandboxesResponse\x12.\n\tsandboxes\x18\x01 \x03(\x0b\x32\x1b.beeyard.network.v1.Sandbox\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x12UpdatePortsRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12+\n\x05ports\x18\x02 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec\"B\n\x13UpdatePortsResponse\x12+\n\x05ports\x18\x01 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec*t\n\x0bSandboxMode\x12\x1c\n\x18SANDBOX_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15SANDBOX_MODE_NETWORKS\x10\x01\x12\x15\n\x11SANDBOX_MODE_NONE\x10\x02\x12\x15\n\x11SANDBOX_MODE_HOST\x10\x03\x32\xff\x03\n\x0eSandboxService\x12\x64\n\rCreateSandbox\x12(.beeyard.network.v1.CreateSandboxRequest\x1a).beeyard.network.v1.CreateSandboxResponse\x12\x64\n\rRemoveSandbox\x12(.beeyard.network.v1.RemoveSandboxRequest\x1a).beeyard.network.v1.RemoveSandboxResponse\x12[\n\nGetSandbox\x12%.beeyard.network.v1.GetSandboxRequest\x1a&.beeyard.network.v1.GetSandboxResponse\x12\x64\n\rListSandboxes\x12(.beeyard.network.v1.ListSandboxesRequest\x1a).beeyard.network.v1.ListSandboxesResponse\x12^\n\x0bUpdatePorts\x12&.beeyard.network.v1.UpdatePortsRequest\x1a\'.beeyard.network.v1.UpdatePortsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n beeyard/network/v1/sandbox.proto\x12\x12\x62\x65\x65yard.network.v1\x1a beeyard/network/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x03\n\x0bSandboxSpec\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.beeyard.network.v1.SandboxMode\x12\x33\n\tendpoints\x18\x02 \x03(\x0b\x32 .beeyard.network.v1.EndpointSpec\x12+\n\x05ports\x18\x03 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x10\n\x08hostname\x18\x05 \x01(\t\x12\x12\n\ndomainname\x18\x06 \x01(\t\x12\x0b\n\x03\x64ns\x18\x07 \x03(\t\x12\x13\n\x0b\x64ns_options\x18\x08 \x03(\t\x12\x12\n\ndns_search\x18\t \x03(\t\x12\x13\n\x0b\x65xtra_hosts\x18\n \x03(\t\x12=\n\x07sysctls\x18\x0b \x03(\x0b\x32,.beeyard.network.v1.SandboxSpec.SysctlsEntry\x12\x1b\n\x13user_namespace_path\x18\x0c \x01(\t\x1a.\n\x0cSysctlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9b\x01\n\x08PortSpec\x12\x0f\n\x07host_ip\x18\x01 \x01(\t\x12\x11\n\thost_port\x18\x02 \x01(\r\x12\x15\n\rhost_port_end\x18\x03 \x01(\r\x12\x16\n\x0e\x63ontainer_port\x18\x04 \x01(\r\x12\x1a\n\x12\x63ontainer_port_end\x18\x05 \x01(\r\x12\x10\n\x08protocol\x18\x06 \x01(\t\x12\x0e\n\x06shared\x18\x07 \x01(\x08\"\xb0\x02\n\x07Sandbox\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.beeyard.network.v1.SandboxSpec\x12\x12\n\nnetns_path\x18\x03 \x01(\t\x12\x34\n\tendpoints\x18\x04 \x03(\x0b\x32!.beeyard.network.v1.EndpointState\x12+\n\x05ports\x18\x05 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec\x12\x12\n\nhosts_path\x18\x06 \x01(\t\x12\x18\n\x10resolv_conf_path\x18\x07 \x01(\t\x12\x15\n\rhostname_path\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x14\x43reateSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.beeyard.network.v1.SandboxSpec\"W\n\x15\x43reateSandboxResponse\x12,\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1b.beeyard.network.v1.Sandbox\x12\x10\n\x08warnings\x18\x02 \x03(\t\"*\n\x14RemoveSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x17\n\x15RemoveSandboxResponse\"\'\n\x11GetSandboxRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"B\n\x12GetSandboxResponse\x12,\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1b.beeyard.network.v1.Sandbox\"=\n\x14ListSandboxesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x15ListSandboxesResponse\x12.\n\tsandboxes\x18\x01 \x03(\x0b\x32\x1b.beeyard.network.v1.Sandbox\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x12UpdatePortsRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12+\n\x05ports\x18\x02 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec\"B\n\x13UpdatePortsResponse\x12+\n\x05ports\x18\x01 \x03(\x0b\x32\x1c.beeyard.network.v1.PortSpec*t\n\x0bSandboxMode\x12\x1c\n\x18SANDBOX_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15SANDBOX_MODE_NETWORKS\x10\x01\x12\x15\n\x11SANDBOX_MODE_NONE\x10\x02\x12\x15\n\x11SANDBOX_MODE_HOST\x10\x03\x32\xff\x03\n\x0eSandboxService\x12\x64\n\rCreateSandbox\x12(.beeyard.network.v1.CreateSandboxRequest\x1a).beeyard.network.v1.CreateSandboxResponse\x12\x64\n\rRemoveSandbox\x12(.beeyard.network.v1.RemoveSandboxRequest\x1a).beeyard.network.v1.RemoveSandboxResponse\x12[\n\nGetSandbox\x12%.beeyard.network.v1.GetSandboxRequest\x1a&.beeyard.network.v1.GetSandboxResponse\x12\x64\n\rListSandboxes\x12(.beeyard.network.v1.ListSandboxesRequest\x1a).beeyard.network.v1.ListSandboxesResponse\x12^\n\x0bUpdatePorts\x12&.beeyard.network.v1.UpdatePortsRequest\x1a\'.beeyard.network.v1.UpdatePortsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SANDBOXSPEC_SYSCTLSENTRY']._loaded_options = None
   _globals['_SANDBOXSPEC_SYSCTLSENTRY']._serialized_options = b'8\001'
-  _globals['_SANDBOXMODE']._serialized_start=1672
-  _globals['_SANDBOXMODE']._serialized_end=1788
+  _globals['_SANDBOXMODE']._serialized_start=1690
+  _globals['_SANDBOXMODE']._serialized_end=1806
   _globals['_SANDBOXSPEC']._serialized_start=124
   _globals['_SANDBOXSPEC']._serialized_end=549
   _globals['_SANDBOXSPEC_SYSCTLSENTRY']._serialized_start=503
@@ -48,23 +48,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATESANDBOXREQUEST']._serialized_start=1016
   _globals['_CREATESANDBOXREQUEST']._serialized_end=1105
   _globals['_CREATESANDBOXRESPONSE']._serialized_start=1107
-  _globals['_CREATESANDBOXRESPONSE']._serialized_end=1176
-  _globals['_REMOVESANDBOXREQUEST']._serialized_start=1178
-  _globals['_REMOVESANDBOXREQUEST']._serialized_end=1220
-  _globals['_REMOVESANDBOXRESPONSE']._serialized_start=1222
-  _globals['_REMOVESANDBOXRESPONSE']._serialized_end=1245
-  _globals['_GETSANDBOXREQUEST']._serialized_start=1247
-  _globals['_GETSANDBOXREQUEST']._serialized_end=1286
-  _globals['_GETSANDBOXRESPONSE']._serialized_start=1288
-  _globals['_GETSANDBOXRESPONSE']._serialized_end=1354
-  _globals['_LISTSANDBOXESREQUEST']._serialized_start=1356
-  _globals['_LISTSANDBOXESREQUEST']._serialized_end=1417
-  _globals['_LISTSANDBOXESRESPONSE']._serialized_start=1419
-  _globals['_LISTSANDBOXESRESPONSE']._serialized_end=1515
-  _globals['_UPDATEPORTSREQUEST']._serialized_start=1517
-  _globals['_UPDATEPORTSREQUEST']._serialized_end=1602
-  _globals['_UPDATEPORTSRESPONSE']._serialized_start=1604
-  _globals['_UPDATEPORTSRESPONSE']._serialized_end=1670
-  _globals['_SANDBOXSERVICE']._serialized_start=1791
-  _globals['_SANDBOXSERVICE']._serialized_end=2302
+  _globals['_CREATESANDBOXRESPONSE']._serialized_end=1194
+  _globals['_REMOVESANDBOXREQUEST']._serialized_start=1196
+  _globals['_REMOVESANDBOXREQUEST']._serialized_end=1238
+  _globals['_REMOVESANDBOXRESPONSE']._serialized_start=1240
+  _globals['_REMOVESANDBOXRESPONSE']._serialized_end=1263
+  _globals['_GETSANDBOXREQUEST']._serialized_start=1265
+  _globals['_GETSANDBOXREQUEST']._serialized_end=1304
+  _globals['_GETSANDBOXRESPONSE']._serialized_start=1306
+  _globals['_GETSANDBOXRESPONSE']._serialized_end=1372
+  _globals['_LISTSANDBOXESREQUEST']._serialized_start=1374
+  _globals['_LISTSANDBOXESREQUEST']._serialized_end=1435
+  _globals['_LISTSANDBOXESRESPONSE']._serialized_start=1437
+  _globals['_LISTSANDBOXESRESPONSE']._serialized_end=1533
+  _globals['_UPDATEPORTSREQUEST']._serialized_start=1535
+  _globals['_UPDATEPORTSREQUEST']._serialized_end=1620
+  _globals['_UPDATEPORTSRESPONSE']._serialized_start=1622
+  _globals['_UPDATEPORTSRESPONSE']._serialized_end=1688
+  _globals['_SANDBOXSERVICE']._serialized_start=1809
+  _globals['_SANDBOXSERVICE']._serialized_end=2320
 # @@protoc_insertion_point(module_scope)

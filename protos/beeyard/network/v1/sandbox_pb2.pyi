@@ -283,18 +283,24 @@ class CreateSandboxResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     SANDBOX_FIELD_NUMBER: builtins.int
+    WARNINGS_FIELD_NUMBER: builtins.int
     @builtins.property
     def sandbox(self) -> Sandbox:
         """The sandbox."""
+
+    @builtins.property
+    def warnings(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What was asked but cannot be had here: ports of a sandbox that nothing leads to."""
 
     def __init__(
         self,
         *,
         sandbox: Sandbox | None = ...,
+        warnings: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["sandbox", b"sandbox", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,66 @@
+"""The composition root: everything that netd consists of is made and connected here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from beeyard.network.v1 import dataplane_pb2_grpc, network_pb2_grpc, sandbox_pb2_grpc
+from services.kit import daemon, system
+from services.kit.rpc.server import RpcServer
+from services.kit.tasks import Supervisor
+from services.netd.api.dataplane import DataplaneService
+from services.netd.api.networks import NetworkService
+from services.netd.api.sandboxes import SandboxService
+from services.netd.config import NetdConfig
+from services.netd.engine import Engine, Policy, Seams
+from services.netd.files import Files
+from services.netd.kernel.linux import Linux
+from services.netd.node_names import NodeNamesReader
+from services.netd.reconcile import Reconciler
+from services.netd.records import Records
+
+NAME = "netd"
+SOCKET_GROUP = "beeyard"
+
+
+@contextlib.asynccontextmanager
+async def build(config: NetdConfig, supervisor: Supervisor) -> AsyncIterator[daemon.Listeners]:
+    """Recover, then yield what answers calls."""
+    state, runtime = config.root / NAME, config.run / NAME
+    namespaces = _directory(runtime / "ns")
+    clock = system.SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        records = await Records.open(state / "netd.sqlite")
+        stack.push_async_callback(records.close)
+        reconciler = Reconciler(lambda: Linux(namespaces))
+        await reconciler.open()
+        stack.push_async_callback(reconciler.close)
+        engine = Engine(
+            records=records,
+            reconciler=reconciler,
+            files=Files(runtime / "files"),
+            namespaces=namespaces,
+            node_names=NodeNamesReader(config.dns_fallback),
+            policy=Policy(
+                networks=config.networks,
+                ephemeral=config.ephemeral,
+                repair_interval_s=config.repair_interval_s,
+            ),
+            seams=Seams(clock=clock, new_id=system.new_hex_id, rng=system.system_rng()),
+            supervisor=supervisor,
+        )
+        await engine.start()
+        supervisor.spawn(engine.repair_forever(), name="repair")
+        server = RpcServer(NAME)
+        server.add(network_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkService(engine, clock))
+        server.add(sandbox_pb2_grpc.add_SandboxServiceServicer_to_server, SandboxService(engine))
+        server.add(dataplane_pb2_grpc.add_DataplaneServiceServicer_to_server, DataplaneService())
+        server.listen_unix(config.run / f"{NAME}.sock", SOCKET_GROUP)
+        yield [server]
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(mode=0o711, exist_ok=True)
+    return path
