@@ -1,0 +1,178 @@
+"""swarmctl service …, but for create, update and logs, which have modules of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from beeyard.swarm.v1 import control_pb2 as pb
+from beeyard.swarm.v1 import control_pb2_grpc as stubs
+from cli import progress, swarm_lists
+from cli.command import (
+    filter_option,
+    for_each,
+    format_option,
+    inspect_format_option,
+    no_trunc_option,
+    parse_filters,
+    quiet_option,
+    with_session,
+)
+from cli.commands import service_change
+from cli.format import output
+from cli.specs import service as specs
+from cli.specs.values import invalid
+from cli.views import service as view
+from cli.views import task as task_view
+from services.kit import system
+from services.kit.rpc import client
+
+if TYPE_CHECKING:
+    from beeyard.swarm.v1 import objects_pb2 as objects
+    from cli.session import Session
+
+
+@click.command
+@filter_option
+@format_option
+@quiet_option
+@with_session
+async def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -> None:
+    """List services."""
+    found = await swarm_lists.services(session, parse_filters(filters))
+    rows = [view.row(entry) for entry in found]
+    output.print_rows(
+        rows, style=style, default=view.DEFAULT, headers=view.HEADERS, quiet_field="ID" if quiet else ""
+    )
+
+
+@click.command
+@filter_option
+@format_option
+@quiet_option
+@no_trunc_option
+@click.option("--no-resolve", is_flag=True, help="Do not map IDs to Names")
+@click.argument("services", metavar="SERVICE", nargs=-1, required=True)
+@with_session
+async def ps(
+    session: Session,
+    filters: tuple[str, ...],
+    style: str,
+    services: tuple[str, ...],
+    *,
+    quiet: bool,
+    no_trunc: bool,
+    no_resolve: bool,
+) -> int:
+    """List the tasks of one or more services."""
+    chosen: list[str] = []
+
+    async def find(name: str) -> None:
+        chosen.append((await service_change.get(session, name)).service.id)
+
+    code = await for_each(services, find)
+    if not chosen:
+        return code
+    tasks = await swarm_lists.tasks(session, {**parse_filters(filters), "service": chosen})
+    nodes = [] if no_resolve else (await swarm_lists.nodes(session))[0]
+    rows = task_view.rows(
+        tasks,
+        {node.id: node for node in nodes},
+        now=system.SystemClock().now(),
+        full=no_trunc,
+        resolve=not no_resolve,
+        indent=not style,
+    )
+    output.print_rows(
+        rows,
+        style=style,
+        default=task_view.DEFAULT,
+        headers=task_view.HEADERS,
+        quiet_field="ID" if quiet else "",
+    )
+    return code
+
+
+@click.command
+@inspect_format_option
+@click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
+@click.argument("services", metavar="SERVICE", nargs=-1, required=True)
+@with_session
+async def inspect(session: Session, style: str, services: tuple[str, ...], *, pretty: bool) -> int:
+    """Display detailed information on one or more services."""
+    found: list[pb.ServiceWithCounts] = []
+
+    async def get(name: str) -> None:
+        found.append(await service_change.get(session, name, insert_defaults=True))
+
+    code = await for_each(services, get)
+    if pretty:
+        print("\n\n".join(view.pretty(entry) for entry in found))
+    else:
+        output.print_inspect([view.inspect(entry) for entry in found], style)
+    return code
+
+
+@click.command
+@click.argument("services", metavar="SERVICE", nargs=-1, required=True)
+@with_session
+async def rm(session: Session, services: tuple[str, ...]) -> int:
+    """Remove one or more services."""
+    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
+
+    async def remove(name: str) -> str:
+        request = pb.RemoveServiceRequest(service=name)
+        await client.call(stub.RemoveService(request, timeout=service_change.WRITE_TIMEOUT_S))
+        return name
+
+    return await for_each(services, remove)
+
+
+@click.command
+@click.option(
+    "-d", "--detach", is_flag=True, help="Exit immediately instead of waiting for the service to converge"
+)
+@click.argument("scales", metavar="SERVICE=REPLICAS", nargs=-1, required=True)
+@with_session
+async def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
+    """Scale one or multiple replicated services."""
+    changed: list[str] = []
+
+    async def act(text: str) -> str:
+        name, separator, count = text.rpartition("=")
+        if not separator or not name:
+            raise invalid(f"invalid scale specifier {text!r}: give SERVICE=REPLICAS")
+        if not count.isdigit():
+            raise invalid(f"{name}: invalid replicas value {count!r}: give a whole number, 0 or more")
+
+        async def edit(spec: objects.ServiceSpec) -> None:
+            specs.set_replicas(spec, int(count))
+
+        changed.append((await service_change.change(session, name, edit)).id)
+        return f"{name} scaled to {count}"
+
+    code = await for_each(scales, act)
+    if not detach:
+        for service_id in changed:
+            await progress.wait(session, service_id, quiet=False)
+    return code
+
+
+@click.command
+@click.option(
+    "-d", "--detach", is_flag=True, help="Exit immediately instead of waiting for the service to converge"
+)
+@click.option("-q", "--quiet", is_flag=True, help="Suppress progress output")
+@click.argument("service", metavar="SERVICE")
+@with_session
+async def rollback(session: Session, service: str, *, detach: bool, quiet: bool) -> None:
+    """Revert changes to a service's configuration."""
+
+    async def keep(_: objects.ServiceSpec) -> None:
+        return
+
+    changed = await service_change.change(session, service, keep, rollback=True)
+    print(service, flush=True)
+    if not detach:
+        await progress.wait(session, changed.id, quiet=quiet)

@@ -1,0 +1,37 @@
+"""swarmctl service update"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import progress
+from cli.command import with_session
+from cli.commands import service_change
+from cli.commands.references import resolve_files
+from cli.specs import service as specs
+
+if TYPE_CHECKING:
+    from beeyard.swarm.v1 import objects_pb2 as objects
+    from cli.session import Session
+
+
+@click.command
+@specs.update_options
+@specs.common_options
+@click.argument("service", metavar="SERVICE")
+@with_session
+async def update(session: Session, service: str, **given: Any) -> None:
+    """Update a service."""
+
+    async def edit(spec: objects.ServiceSpec) -> None:
+        specs.change(spec, given)
+        await resolve_files(session, spec.task)
+
+    changed = await service_change.change(
+        session, service, edit, rollback=given["rollback"], no_resolve_image=given["no_resolve_image"]
+    )
+    print(service, flush=True)
+    if not given["detach"]:
+        await progress.wait(session, changed.id, quiet=given["quiet"])

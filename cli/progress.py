@@ -1,0 +1,200 @@
+"""Waiting for a service to converge, with a display: one line for each task on a terminal, plain lines when piped.
+
+Converged as docker means it: every wanted task of the newest spec runs, and has kept running for the monitor time.
+The state is polled like docker's client does; nothing is lost if the manager changes under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from beeyard.swarm.v1 import control_pb2 as pb
+from beeyard.swarm.v1 import control_pb2_grpc as stubs
+from beeyard.swarm.v1 import objects_pb2 as objects
+from cli import swarm_lists
+from cli.views import task as task_view
+from services.kit import errors, system
+from services.kit.rpc import client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cli.session import Session
+
+POLL_S = 0.2
+ROWS_MAX = 20
+UNAVAILABLE_MAX_S = 30.0
+MONITOR_DEFAULT_MS = 5000
+_BAD = (objects.UPDATE_STATE_PAUSED, objects.UPDATE_STATE_ROLLBACK_PAUSED)
+_ROLLBACKS = (objects.UPDATE_STATE_ROLLBACK_STARTED, objects.UPDATE_STATE_ROLLBACK_COMPLETED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a service is. Pure: made by `measure`."""
+
+    wanted: int
+    running: int
+    completed: int
+    slots: tuple[tuple[str, str, str], ...]
+    """Slot, state of its newest task, and why it does not get on."""
+    update: objects.UpdateStatus
+    job: bool
+
+    @property
+    def reached(self) -> bool:
+        """Whether all is as wanted now."""
+        updating = self.update.state in (objects.UPDATE_STATE_UPDATING, objects.UPDATE_STATE_ROLLBACK_STARTED)
+        return (self.completed if self.job else self.running) >= self.wanted and not updating
+
+
+def measure(
+    entry: pb.ServiceWithCounts, tasks: Sequence[objects.Task], nodes: Sequence[objects.Node] | None = None
+) -> Progress:
+    """Compare what runs with what is wanted.
+
+    Args:
+        entry: The service.
+        tasks: All its tasks.
+        nodes: For services with a task on each node; None counts by the server's own figure.
+    """
+    service = entry.service
+    mode = service.spec.mode.WhichOneof("mode") or "replicated"
+    newest: dict[str, objects.Task] = {}
+    completed = running = 0
+    for task in tasks:
+        slot = str(task.slot or task.node_id)
+        if task.status.state == objects.TASK_STATE_COMPLETE and task.job_iteration == service.job.iteration:
+            completed += 1
+        if task.desired_state > objects.TASK_STATE_COMPLETE:
+            continue
+        current = newest.get(slot)
+        if current is None or (
+            task.meta.created_at.ToNanoseconds() > current.meta.created_at.ToNanoseconds()
+        ):
+            newest[slot] = task
+    for task in newest.values():
+        fresh = task.spec_version == service.spec_version or task.spec == service.spec.task
+        running += task.status.state == objects.TASK_STATE_RUNNING and fresh
+    wanted = {
+        "replicated": service.spec.mode.replicated.replicas,
+        "replicated_job": service.spec.mode.replicated_job.total_completions,
+    }.get(mode, len(nodes) if nodes is not None else entry.desired_tasks)
+    slots = tuple(
+        (slot, task_view.state(task.status.state), task.status.error)
+        for slot, task in sorted(newest.items(), key=lambda item: (len(item[0]), item[0]))
+    )
+    return Progress(
+        wanted=wanted,
+        running=running,
+        completed=completed,
+        slots=slots,
+        update=service.update_status,
+        job=mode.endswith("_job"),
+    )
+
+
+class Display:
+    """Draws the progress: over itself on a terminal, a line for each change when piped."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stdout.isatty()
+        self._drawn = 0
+        self._last = ""
+
+    def draw(self, progress: Progress, verify: str) -> None:
+        """Show the state."""
+        if self._quiet:
+            return
+        done = progress.completed if progress.job else progress.running
+        head = f"overall progress: {done} out of {progress.wanted} tasks"
+        if not self._terminal:
+            reasons = sorted({reason for _, _, reason in progress.slots if reason})
+            text = head + (f" ({'; '.join(reasons)})" if reasons else "")
+            if text != self._last:
+                print(text, flush=True)
+            self._last = text
+            return
+        lines = [head]
+        for slot, state, error in progress.slots[:ROWS_MAX]:
+            lines.append(f"{slot[:25]:>4}/{progress.wanted}: {state:<10} {error}"[: self._columns()])
+        if len(progress.slots) > ROWS_MAX:
+            lines.append(f"      … and {len(progress.slots) - ROWS_MAX} more")
+        lines.append(f"verify: {verify}" if verify else "")
+        up = f"\x1b[{self._drawn}A" if self._drawn else ""
+        body = "".join(f"\x1b[2K{line}\n" for line in lines)
+        clear = "\x1b[J" if self._drawn > len(lines) else ""
+        sys.stdout.write(f"{up}{body}{clear}")
+        sys.stdout.flush()
+        self._drawn = len(lines)
+
+    @staticmethod
+    def _columns() -> int:
+        import shutil
+
+        return max(20, shutil.get_terminal_size().columns - 1)
+
+
+async def wait(session: Session, service_id: str, *, quiet: bool) -> None:
+    """Wait until the service has converged.
+
+    Raises:
+        errors.FailedPrecondition: The update was paused or rolled back; the message says why.
+        errors.BeeyardError: The swarm stays unreachable.
+    """
+    clock = system.SystemClock()
+    display = Display(quiet=quiet)
+    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
+    stable_since: float | None = None
+    unavailable_since: float | None = None
+    rolling_back = False
+    while True:
+        try:
+            request = pb.GetServiceRequest(service=service_id)
+            entry = (await client.call(stub.GetService(request, timeout=swarm_lists.READ_TIMEOUT_S))).service
+            tasks = await swarm_lists.tasks(session, {"service": [service_id]}, quiet=True)
+        except errors.Unavailable:
+            unavailable_since = unavailable_since or clock.monotonic()
+            if clock.monotonic() - unavailable_since > UNAVAILABLE_MAX_S:
+                raise
+            await asyncio.sleep(POLL_S)
+            continue
+        unavailable_since = None
+        progress = measure(entry, tasks)
+        _raise_if_stopped(entry.service)
+        rolling_back = rolling_back or entry.service.update_status.state in _ROLLBACKS
+        config = entry.service.spec.update
+        monitor_s = (config.monitor_ms if config.HasField("monitor_ms") else MONITOR_DEFAULT_MS) / 1000
+        now = clock.monotonic()
+        stable_since = (stable_since if stable_since is not None else now) if progress.reached else None
+        if stable_since is None:
+            display.draw(progress, "")
+        elif progress.job or not progress.wanted or now - stable_since >= monitor_s:
+            display.draw(progress, f"Service {service_id} converged")
+            if not sys.stdout.isatty() and not quiet:
+                print(f"verify: Service {service_id} converged")
+            if rolling_back:
+                raise errors.FailedPrecondition(
+                    f"service rolled back: {entry.service.update_status.message}", reason="ROLLED_BACK"
+                )
+            return
+        else:
+            left = max(1, round(monitor_s - (now - stable_since)))
+            display.draw(progress, f"Waiting {left} seconds to verify that tasks are stable...")
+        await asyncio.sleep(POLL_S)
+
+
+def _raise_if_stopped(service: objects.Service) -> None:
+    if service.update_status.state in _BAD:
+        kind = (
+            "rollback"
+            if service.update_status.state == objects.UPDATE_STATE_ROLLBACK_PAUSED
+            else "service update"
+        )
+        raise errors.FailedPrecondition(
+            f"{kind} paused: {service.update_status.message}", reason="UPDATE_PAUSED"
+        )

@@ -1,0 +1,1 @@
+"""From command-line text to specification messages. Pure, but for files that the user names (env files)."""

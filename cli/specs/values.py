@@ -1,0 +1,132 @@
+"""The small grammars that options share: key=value, CSV, sizes, durations, processors."""
+
+from __future__ import annotations
+
+import csv
+import os
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.kit import errors, units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+NANO = 1_000_000_000
+ENV_FILE_BYTES_MAX = 1 << 20
+
+
+def invalid(message: str) -> errors.Invalid:
+    """Return the error of a malformed option."""
+    return errors.Invalid(message, reason="OPTION_INVALID")
+
+
+def key_value(text: str, option: str) -> tuple[str, str]:
+    """Split "key=value" or "key".
+
+    Raises:
+        errors.Invalid: There is no key.
+    """
+    key, _, value = text.partition("=")
+    if not key:
+        raise invalid(f"{option} {text!r}: give key=value")
+    return key, value
+
+
+def mapping(values: Iterable[str], option: str) -> dict[str, str]:
+    """Read several "key=value"; the last of a key wins."""
+    return dict(key_value(text, option) for text in values)
+
+
+def csv_fields(text: str, option: str) -> list[tuple[str, str | None]]:
+    """Read one line of CSV whose fields are "key=value" or "key", as --mount takes it.
+
+    Raises:
+        errors.Invalid: The line is no CSV, or a field has no key.
+    """
+    try:
+        rows = list(csv.reader([text], strict=True))
+    except csv.Error as exc:
+        raise invalid(f"{option} {text!r}: {exc}") from None
+    fields: list[tuple[str, str | None]] = []
+    for cell in rows[0] if rows else []:
+        key, separator, value = cell.partition("=")
+        if not key.strip():
+            raise invalid(f"{option} {text!r}: a field has no name")
+        fields.append((key.strip().lower(), value if separator else None))
+    return fields
+
+
+def flag(value: str | None, field: str, option: str) -> bool:
+    """Read a boolean field: present without a value is true.
+
+    Raises:
+        errors.Invalid: It is no boolean.
+    """
+    if value is None or value.lower() in ("1", "t", "true"):
+        return True
+    if value.lower() in ("0", "f", "false"):
+        return False
+    raise invalid(f"{option}: invalid value for {field}: {value}: give true or false")
+
+
+def milliseconds(text: str) -> int:
+    """Read a duration such as "1m30s"."""
+    return round(units.parse_duration(text) * 1000)
+
+
+def nano_cpus(text: str, option: str) -> int:
+    """Read processors such as "1.5", in billionths.
+
+    Raises:
+        errors.Invalid: Not a number, not positive, or finer than billionths.
+    """
+    try:
+        value = Decimal(text) * NANO
+    except InvalidOperation:
+        raise invalid(f"{option} {text!r}: give a number of CPUs such as 1.5") from None
+    if not value.is_finite() or value != value.to_integral_value() or value < 0:
+        raise invalid(f"{option} {text!r}: give a positive number of CPUs with at most 9 decimals")
+    return int(value)
+
+
+def environment(
+    values: Iterable[str], files: Iterable[str], environ: Mapping[str, str] = os.environ
+) -> list[str]:
+    """Merge --env-file and --env: later ones win; a name alone takes the caller's value, or is left out.
+
+    Raises:
+        errors.Invalid: A file cannot be read or a line has no name.
+    """
+    merged: dict[str, str] = {}
+    for text in [*(line for path in files for line in file_lines(path, "--env-file")), *values]:
+        key, separator, value = text.partition("=")
+        if not key or any(character.isspace() for character in key):
+            raise invalid(f"--env {text!r}: give NAME=value or NAME")
+        if separator:
+            merged[key] = value
+        elif key in environ:
+            merged[key] = environ[key]
+        else:
+            merged.pop(key, None)
+    return [f"{key}={value}" for key, value in merged.items()]
+
+
+def file_lines(path: str, option: str) -> list[str]:
+    """Lines of an env or label file, without comments and empty lines.
+
+    Raises:
+        errors.Invalid: It cannot be read, is no UTF-8, or is too large.
+    """
+    try:
+        data = Path(path).read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as exc:
+        raise invalid(f"{option} {path}: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise invalid(f"{option} {path}: the file is not UTF-8") from None
+    if len(data) > ENV_FILE_BYTES_MAX:
+        raise invalid(f"{option} {path}: the file is larger than {ENV_FILE_BYTES_MAX} bytes")
+    lines = (line.lstrip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
