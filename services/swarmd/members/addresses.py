@@ -48,8 +48,8 @@ def parse_listen(text: str) -> tuple[str, int]:
     Raises:
         errors.Invalid: ADDRESS_INVALID.
     """
-    host, _, port_text = text.rpartition(":")
-    if not port_text.isdecimal() or int(port_text) >= 1 << 16:
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not port_text.isdecimal() or int(port_text) >= 1 << 16:
         raise _invalid(text, "an address to listen on is host:port")
     host = host.strip("[]")
     if host not in _WILDCARDS:

@@ -93,16 +93,16 @@ def test_only_the_key_of_a_request_is_taken() -> None:
 
 
 def test_requests_that_cannot_be_trusted_are_refused() -> None:
-    good = keys.request(keys.new())
-    damaged = bytearray(good)
-    damaged[len(damaged) // 2] ^= 1
+    der = bytearray(x509.load_pem_x509_csr(keys.request(keys.new())).public_bytes(Encoding.DER))
+    der[-1] ^= 1  # of the signature
+    damaged = x509.load_der_x509_csr(bytes(der)).public_bytes(Encoding.PEM)
     weak = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))
         .sign(rsa.generate_private_key(65537, 1024), hashes.SHA256())
         .public_bytes(Encoding.PEM)
     )
-    for request in (b"", b"x" * 20000, bytes(damaged), weak):
+    for request in (b"", b"x" * 20000, damaged, weak):
         with pytest.raises(errors.Invalid) as refused:
             keys.public_key_of_request(request)
         assert refused.value.reason == "CSR_INVALID"

@@ -1,8 +1,8 @@
 """What a node keeps on disk, and what a crash at any line of its writing leaves."""
 
+import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_a_renewal_that_is_cut_off_leaves_one_of_the_two(tmp_path: Path, steps: 
     store.save(STATE)
     with pytest.MonkeyPatch.context() as patch:
         _crashing_after(patch, steps)
-        with pytest.raises(Crash) if steps < 6 else pytest.MonkeyPatch.context():
+        with contextlib.suppress(Crash):
             store.save_credentials(new)
     again = IdentityStore(tmp_path)
     assert again.load() == STATE
@@ -117,10 +117,8 @@ def test_leaving_that_is_cut_off_is_finished_at_the_next_start(tmp_path: Path, s
     (store.raft_directory / "log").write_bytes(b"x")
     with pytest.MonkeyPatch.context() as patch:
         _crashing_after(patch, steps)
-        try:
+        with contextlib.suppress(Crash):
             store.forget()
-        except Crash:
-            pass
     again = IdentityStore(tmp_path)
     if again.load() is None:
         assert list(tmp_path.iterdir()) == []
@@ -178,4 +176,3 @@ def test_a_wrapped_key_means_a_locked_swarm(tmp_path: Path) -> None:
     with pytest.raises(errors.FailedPrecondition) as refused:
         store.data_key()
     assert refused.value.reason == "SWARM_LOCKED"
-    assert os.path.basename(tmp_path)
