@@ -104,7 +104,9 @@ def measure(works: Sequence[Work], rounds: int) -> list[Row]:
 
     def row(key: str, work: str, unit: str, budget: str, scale: float = 1.0, *, higher: bool = False) -> Row:
         docker, beeyard = (statistics.median(samples[key, name]) * scale for name in ("docker", "beeyard"))
-        return Row(work=work, unit=unit, docker=docker, beeyard=beeyard, budget=budget, higher_is_better=higher)
+        return Row(
+            work=work, unit=unit, docker=docker, beeyard=beeyard, budget=budget, higher_is_better=higher
+        )
 
     return [
         row("run", "run --rm IMAGE true, with a network", "ms", "≤ 0.4", 1000),
@@ -123,7 +125,8 @@ def render(rows: Sequence[Row], style: str) -> str:
         return json.dumps([{**asdict(row), "ratio": round(row.ratio, 3)} for row in rows], indent=2)
     head = ("work", "unit", "docker", "beeyard", "ratio", "budget")
     lines = [head] + [
-        (row.work, row.unit, f"{row.docker:.1f}", f"{row.beeyard:.1f}", f"{row.ratio:.2f}", row.budget) for row in rows
+        (row.work, row.unit, f"{row.docker:.1f}", f"{row.beeyard:.1f}", f"{row.ratio:.2f}", row.budget)
+        for row in rows
     ]
     if style == "markdown":
         body = ["| " + " | ".join(line) + " |" for line in lines]

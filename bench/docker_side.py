@@ -73,26 +73,39 @@ class DockerWork:
         """Remove it and wait until its containers are gone."""
         run(self._engine.cli("service", "rm", "bench"))
         deadline = time.monotonic() + CONVERGE_TIMEOUT_S
-        while run(self._engine.cli("ps", "-q", "--filter", "label=com.docker.swarm.service.name=bench")).strip():
+        while run(
+            self._engine.cli("ps", "-q", "--filter", "label=com.docker.swarm.service.name=bench")
+        ).strip():
             if time.monotonic() > deadline:
                 raise SystemExit("docker: the service's containers do not go")
             time.sleep(0.1)
 
     def supervisor_pss(self) -> list[int]:
         """PSS of each container's supervisor."""
-        return [memory.pss_bytes(pid) for pid in memory.processes("containerd-shim-runc-v2") if pid in self._below()]
+        return [
+            memory.pss_bytes(pid)
+            for pid in memory.processes("containerd-shim-runc-v2")
+            if pid in self._below()
+        ]
 
     def daemons_pss(self) -> int:
         """PSS of dockerd and its containerd."""
         below = self._below()
-        return sum(memory.pss_bytes(pid) for name in ("dockerd", "containerd") for pid in memory.processes(name) if pid in below)
+        return sum(
+            memory.pss_bytes(pid)
+            for name in ("dockerd", "containerd")
+            for pid in memory.processes(name)
+            if pid in below
+        )
 
     def _below(self) -> set[int]:
         # shims leave the tree of dockerd, but name its containerd's socket in their arguments
         tree = {self._engine.pid, *memory.descendants(self._engine.pid)}
         base = self._engine.socket.rpartition("/")[0]
         return tree | {
-            pid for pid, argv in memory.processes("containerd-shim-runc-v2").items() if any(base in word for word in argv)
+            pid
+            for pid, argv in memory.processes("containerd-shim-runc-v2").items()
+            if any(base in word for word in argv)
         }
 
     def _converge(self, replicas: int) -> None:

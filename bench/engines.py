@@ -68,7 +68,11 @@ class Beeyard:
     @property
     def env(self) -> dict[str, str]:
         """Environment of its client, as it is after an installation."""
-        kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+        }
         return {**kept, "BEEYARD_HOST": self.host}
 
     def cli(self, *arguments: str) -> list[str]:
@@ -87,7 +91,9 @@ def docker() -> Iterator[Docker]:
         raise SystemExit("dockerd is not installed: apt-get install docker.io")
     namespace = "bench-docker"
     base = Path(tempfile.mkdtemp(prefix="bench-docker-", dir="/var/tmp"))
-    subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)  # of a run that was killed
+    subprocess.run(
+        ["ip", "netns", "del", namespace], capture_output=True, check=False
+    )  # of a run that was killed
     run(["ip", "netns", "add", namespace])
     run(["ip", "-n", namespace, "link", "set", "lo", "up"])
     run(["ip", "-n", namespace, "link", "add", "up0", "type", "bridge"])
@@ -108,7 +114,9 @@ def docker() -> Iterator[Docker]:
     )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while subprocess.run(["docker", "-H", f"unix://{socket}", "info"], capture_output=True, check=False).returncode:
+        while subprocess.run(
+            ["docker", "-H", f"unix://{socket}", "info"], capture_output=True, check=False
+        ).returncode:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"dockerd does not start:\n{(base / 'dockerd.log').read_text()[-2000:]}")
             time.sleep(0.2)

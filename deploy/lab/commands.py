@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.lab import groups, network, processes
-from deploy.lab.layout import DAEMONS, REPOSITORY, RUN_BASE, STATE_BASE, Node, Playground, PlaygroundError, plan, python
+from deploy.lab.layout import (
+    DAEMONS,
+    REPOSITORY,
+    RUN_BASE,
+    STATE_BASE,
+    Node,
+    Playground,
+    PlaygroundError,
+    plan,
+    python,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,12 +69,13 @@ def parser() -> argparse.ArgumentParser:
     down = add("down", "remove all of it, also after a crash")
     down.add_argument("--all", action="store_true", help="every playground of this machine")
     ls = add("ls", "list the nodes and their daemons")
-    ls.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+    ls.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how to print (default: table)"
+    )
     env = add("env", "print the exports that aim swarmctl at a node")
     env.add_argument("node", metavar="NODE")
-    execute = add("exec", "run a command on a node, or outside of all with NODE `client`")
+    execute = add("exec", "run a command on a node, or outside of all with NODE `client`: exec NODE -- CMD")
     execute.add_argument("node", metavar="NODE")
-    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
     for command, text in (
         ("kill", "kill -9 a daemon, or with none named all daemons and containers of the node"),
         ("stop", "stop a daemon in order, or all of the node's daemons"),
@@ -84,7 +95,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
-    options = parser().parse_args(argv)
+    arguments = list(argv)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser().parse_args(arguments[:cut])  # what follows -- is the command's own, --name too
+    options.argv = arguments[cut + 1 :]
     if os.geteuid() != 0:
         print("playground: it makes namespaces and mounts: run it as root", file=sys.stderr)
         return 1
@@ -182,7 +196,9 @@ def _wait_ready(playground: Playground, wanted: Iterable[tuple[Node, str]]) -> N
                 tail = playground.log_file(node.name, daemon).read_text(errors="replace").splitlines()[-15:]
                 print("\n".join(["", *tail]), file=sys.stderr)
             names = ", ".join(f"{node.name}/{daemon}" for node, daemon in waiting)
-            raise PlaygroundError(f"not ready after {READY_TIMEOUT_S:.0f} s: {names}; logs in {playground.state}")
+            raise PlaygroundError(
+                f"not ready after {READY_TIMEOUT_S:.0f} s: {names}; logs in {playground.state}"
+            )
         if waiting:
             time.sleep(0.05)
     if terminal:
@@ -211,10 +227,16 @@ def _swarmctl(playground: Playground, node: str, *arguments: str) -> str:
     """Run swarmctl against one node."""
     environment = {**os.environ, **_exports(playground, node)}
     done = subprocess.run(
-        [*python().split(), "-m", "cli", *arguments], env=environment, capture_output=True, text=True, check=False
+        [*python().split(), "-m", "cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
-        raise PlaygroundError(f"{node}: swarmctl {' '.join(arguments[:2])}: {done.stderr.strip() or done.stdout.strip()}")
+        raise PlaygroundError(
+            f"{node}: swarmctl {' '.join(arguments[:2])}: {done.stderr.strip() or done.stdout.strip()}"
+        )
     return done.stdout
 
 
@@ -222,7 +244,9 @@ def down(playground: Playground, options: argparse.Namespace) -> None:
     """Remove all traces, found by name alone."""
     names = [playground.name]
     if options.all:
-        names = sorted({path.name for base in (STATE_BASE, RUN_BASE) if base.is_dir() for path in base.iterdir()})
+        names = sorted(
+            {path.name for base in (STATE_BASE, RUN_BASE) if base.is_dir() for path in base.iterdir()}
+        )
     for name in names:
         _remove(Playground(name=name))
 
@@ -265,9 +289,7 @@ def _unmount_below(tops: Sequence[Path]) -> None:
 
 def _describe(playground: Playground, node: Node, isolated: set[str]) -> dict[str, object]:
     """One row of `ls`."""
-    daemons = {
-        daemon: processes.read(playground.pid_file(node.name, daemon)) for daemon in DAEMONS
-    }
+    daemons = {daemon: processes.read(playground.pid_file(node.name, daemon)) for daemon in DAEMONS}
     state = "paused" if groups.is_frozen(playground.cgroup(node.name)) else "up"
     if not any(daemons.values()):
         state = "down"
@@ -327,16 +349,18 @@ def env(playground: Playground, options: argparse.Namespace) -> None:
 
 def execute(playground: Playground, options: argparse.Namespace) -> None:
     """Become a command on a node. Does not return."""
-    argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    argv = options.argv
     if not argv:
         raise PlaygroundError("exec: name a command after --")
     if options.node != "client":
         playground.node(options.node)
         os.environ.update(_exports(playground, options.node))
-    os.execvp("nsenter", ["nsenter", f"--net={playground.namespace_path(options.node)}", "--", *argv])
+    os.execvp(  # noqa: S606 (an argument vector, no shell)
+        "nsenter", ["nsenter", f"--net={playground.namespace_path(options.node)}", "--", *argv]
+    )
 
 
-# ------------------------------------------------------------------------------------------------ breaking and mending
+# ---------------------------------------------------------------------------------------- daemons up and down
 
 
 def _chosen(options: argparse.Namespace) -> tuple[str, ...]:

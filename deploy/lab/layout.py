@@ -146,7 +146,9 @@ class Playground:
 def plan(managers: int, workers: int) -> list[Node]:
     """Name and number the nodes: manager-1.., worker-1.."""
     if managers < 0 or workers < 0 or not 1 <= managers + workers <= NODES_MAX:
-        raise PlaygroundError(f"{managers} managers and {workers} workers: ask for 1 to {NODES_MAX} nodes in all")
+        raise PlaygroundError(
+            f"{managers} managers and {workers} workers: ask for 1 to {NODES_MAX} nodes in all"
+        )
     roles = [("manager", number + 1) for number in range(managers)]
     roles += [("worker", number + 1) for number in range(workers)]
     return [

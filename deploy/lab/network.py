@@ -108,5 +108,8 @@ def partition(playground: Playground, isolated: Sequence[Node]) -> None:
 
 def isolated_ports(playground: Playground) -> set[str]:
     """Ports that are on the second LAN."""
-    out = run(["ip", "-n", playground.lan_namespace, "-o", "link", "show", "master", OTHER_BRIDGE], ignore_errors=True)
+    out = run(
+        ["ip", "-n", playground.lan_namespace, "-o", "link", "show", "master", OTHER_BRIDGE],
+        ignore_errors=True,
+    )
     return {line.split(":")[1].split("@")[0].strip() for line in out.splitlines() if line}

@@ -1,7 +1,8 @@
 """The supervisor of a playground: starts each node's daemons and restarts those that died, as systemd does on a host.
 
 It is the only starter of daemons. Commands tell it what they want by files: `<daemon>.held` keeps a daemon stopped, and
-it looks several times a second. It may be killed at any time: daemons run on, and a new one finds them by their pid files.
+it looks several times a second. It may be killed at any time: daemons run on, and a new one finds them by their pid
+files.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class Supervisor:
             if log_file.stat().st_size > LOG_BYTES_MAX:
                 log_file.rename(log_file.with_suffix(".log.1"))
         environment = {
-            key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "NOTIFY_SOCKET")
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("PYTHONDONTWRITEBYTECODE", "NOTIFY_SOCKET")
         }
         environment["PYTHONPATH"] = f"{REPOSITORY}:{REPOSITORY / 'protos'}"
         with log_file.open("ab") as log:
