@@ -42,6 +42,11 @@ class Tx:
         """Raft index of the view below."""
         return self._view.index
 
+    @property
+    def size(self) -> int:
+        """How many objects the transaction changes by now."""
+        return len(self._written)
+
     def get(self, table: Table[M], object_id: str, /) -> M | None:
         """Return an object by its id, or None."""
         if object_id in self._touched[table.name]:

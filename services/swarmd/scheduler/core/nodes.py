@@ -31,6 +31,9 @@ class Resources:
         return bool(self.nano_cpus or self.memory_bytes or self.generic)
 
 
+NOTHING = Resources()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """One node.
@@ -57,7 +60,7 @@ class NodeView:
     drained: bool = False
     paused: bool = False
     since: float = 0.0
-    resources: Resources = Resources()
+    resources: Resources = NOTHING
     plugins: frozenset[str] = frozenset()
 
     @property

@@ -1,0 +1,1 @@
+"""What the swarm gives out centrally: the published ports of services. Pure."""

@@ -1,0 +1,215 @@
+"""Published ports. Pure.
+
+A port of the ingress kind belongs to one service in the whole swarm, for each protocol apart. The user names it, or
+gets one of 30000 to 32767. Ports of the host kind are not given out here, since two services may have the same one on
+different nodes; but a number cannot be of both kinds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from beeyard.swarm.v1.objects_pb2 import (
+    ENDPOINT_MODE_DNSRR,
+    PUBLISH_MODE_HOST,
+    PUBLISH_MODE_INGRESS,
+    PublishedPort,
+    ServiceEndpoint,
+)
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from beeyard.swarm.v1.objects_pb2 import PublishMode, Service
+
+DYNAMIC_FIRST = 30000
+DYNAMIC_LAST = 32767
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A service that has a port, or asks for it, and how."""
+
+    service_id: str
+    service_name: str
+    mode: PublishMode.ValueType
+    holds: bool
+
+
+class Ports:
+    """Which ports the services of a swarm have.
+
+    Args:
+        services: All services. What their endpoints hold is taken; what their specs ask for is not offered to others,
+            though they may not hold it yet.
+    """
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self._owners: dict[tuple[str, int], list[_Owner]] = {}
+        self._cursor = DYNAMIC_FIRST
+        for service in services:
+            self.add(service)
+
+    def add(self, service: Service) -> None:
+        """Count what a service has and asks for."""
+        self._count(service, service.endpoint.ports, holds=True)
+        self._count(service, service.spec.endpoint.ports, holds=False)
+
+    def remove(self, service_id: str) -> None:
+        """Count what a service has no more."""
+        for key, owners in list(self._owners.items()):
+            left = [owner for owner in owners if owner.service_id != service_id]
+            if left:
+                self._owners[key] = left
+            else:
+                del self._owners[key]
+
+    def check(self, service: Service) -> None:
+        """See whether a service could have the ports that its spec names.
+
+        Raises:
+            errors.Invalid: The spec contradicts itself.
+            errors.AlreadyExists: Another service has one of them; the message names it.
+        """
+        _check_spec(service)
+        for port in service.spec.endpoint.ports:
+            if port.published_port:
+                self._check_port(service.id, port, only_held=False)
+
+    def allocate(self, service: Service) -> ServiceEndpoint:
+        """Return the endpoint of a service with all ports filled in; what it has already, it keeps.
+
+        Raises:
+            errors.Invalid: The spec contradicts itself.
+            errors.AlreadyExists: Another service has one of the ports.
+            errors.Exhausted: No port is free in the dynamic range.
+        """
+        _check_spec(service)
+        for port in service.spec.endpoint.ports:
+            if port.published_port:
+                # Two that ask for one port at the same time are both let in; here the first one gets it.
+                self._check_port(service.id, port, only_held=True)
+        held = [copy_port(port) for port in service.endpoint.ports]
+        endpoint = copy_of_endpoint(service.endpoint)
+        del endpoint.ports[:]
+        chosen: set[tuple[str, int]] = set()
+        for wanted in service.spec.endpoint.ports:
+            port = _normal(wanted)
+            if port.mode == PUBLISH_MODE_INGRESS and not port.published_port:
+                port.published_port = self._take_back(held, port) or self._pick(port.protocol, chosen)
+            chosen.add((port.protocol, port.published_port))
+            endpoint.ports.append(port)
+        return endpoint
+
+    def _count(self, service: Service, ports: Iterable[PublishedPort], *, holds: bool) -> None:
+        for port in ports:
+            if port.published_port:
+                normal = _normal(port)
+                owner = _Owner(service.id, service.spec.annotations.name, normal.mode, holds)
+                owners = self._owners.setdefault((normal.protocol, normal.published_port), [])
+                if owner not in owners:
+                    owners.append(owner)
+
+    def _check_port(self, service_id: str, port: PublishedPort, *, only_held: bool) -> None:
+        host = port.mode == PUBLISH_MODE_HOST
+        for owner in self._owners.get((port.protocol or "tcp", port.published_port), ()):
+            if owner.service_id == service_id or (only_held and not owner.holds):
+                continue
+            if host and owner.mode == PUBLISH_MODE_HOST:
+                continue  # kept apart node by node, by the scheduler
+            kind = "a host-published port" if owner.mode == PUBLISH_MODE_HOST else "an ingress port"
+            raise errors.AlreadyExists(
+                f"port '{port.published_port}' is already in use by service '{owner.service_name}' "
+                f"({owner.service_id}) as {kind}",
+                reason="PORT_IN_USE",
+                metadata={"port": str(port.published_port), "service": owner.service_id},
+            )
+
+    def _pick(self, protocol: str, chosen: set[tuple[str, int]]) -> int:
+        """Return a free port of the dynamic range, each in its turn: a port that was freed rests for a while."""
+        count = DYNAMIC_LAST - DYNAMIC_FIRST + 1
+        for step in range(count):
+            number = DYNAMIC_FIRST + (self._cursor - DYNAMIC_FIRST + step) % count
+            if (protocol, number) not in self._owners and (protocol, number) not in chosen:
+                self._cursor = number + 1
+                return number
+        raise errors.Exhausted(
+            f"no free {protocol} port between {DYNAMIC_FIRST} and {DYNAMIC_LAST}", reason="PORTS_EXHAUSTED"
+        )
+
+    @staticmethod
+    def _take_back(held: list[PublishedPort], wanted: PublishedPort) -> int:
+        """Return the port that was picked before for the same target, and strike it from what is held; 0 if none."""
+        for number, port in enumerate(held):
+            same = (port.protocol, port.target_port, port.mode) == (
+                wanted.protocol,
+                wanted.target_port,
+                wanted.mode,
+            )
+            if same and DYNAMIC_FIRST <= port.published_port <= DYNAMIC_LAST:
+                del held[number]
+                return port.published_port
+        return 0
+
+
+def copy_port(port: PublishedPort) -> PublishedPort:
+    """Return a copy of a port."""
+    fresh = PublishedPort()
+    fresh.CopyFrom(port)
+    return fresh
+
+
+def copy_of_endpoint(endpoint: ServiceEndpoint) -> ServiceEndpoint:
+    """Return a copy of an endpoint."""
+    fresh = ServiceEndpoint()
+    fresh.CopyFrom(endpoint)
+    return fresh
+
+
+def is_allocated(service: Service) -> bool:
+    """Say whether the endpoint of a service has all that its spec asks for, and nothing else."""
+    held, wanted = service.endpoint.ports, service.spec.endpoint.ports
+    return len(held) == len(wanted) and all(
+        _fulfils(port, spec) for port, spec in zip(held, wanted, strict=True)
+    )
+
+
+def _fulfils(held: PublishedPort, wanted: PublishedPort) -> bool:
+    normal = _normal(wanted)
+    if normal.mode == PUBLISH_MODE_INGRESS and not normal.published_port:
+        normal.published_port = held.published_port
+        return bool(held.published_port) and held == normal
+    return held == normal
+
+
+def _normal(port: PublishedPort) -> PublishedPort:
+    normal = copy_port(port)
+    normal.protocol = port.protocol or "tcp"
+    normal.mode = port.mode or PUBLISH_MODE_INGRESS
+    return normal
+
+
+def _check_spec(service: Service) -> None:
+    endpoint = service.spec.endpoint
+    seen: set[tuple[str, int]] = set()
+    for port in endpoint.ports:
+        normal = _normal(port)
+        if normal.protocol not in PROTOCOLS:
+            raise errors.Invalid(f"protocol {port.protocol!r} of a port is unknown", reason="PORT_INVALID")
+        if not 1 <= port.target_port <= 65535 or port.published_port > 65535:
+            raise errors.Invalid(
+                f"port {port.published_port}:{port.target_port} is outside 1-65535", reason="PORT_INVALID"
+            )
+        if normal.mode == PUBLISH_MODE_INGRESS and endpoint.mode == ENDPOINT_MODE_DNSRR:
+            raise errors.Invalid(
+                "port published with ingress mode can't be used with dnsrr mode", reason="PORT_INVALID"
+            )
+        key = (normal.protocol, port.published_port)
+        if port.published_port and key in seen:
+            raise errors.Invalid(
+                f"port {port.published_port}/{normal.protocol} is published twice", reason="PORT_INVALID"
+            )
+        seen.add(key)

@@ -1,0 +1,176 @@
+"""What every node has left and runs: the scheduler's memory, kept in step with the store. Pure.
+
+`observe` and `forget` are idempotent and may come in any order: a `Fleet` that was told every change equals one that
+was built anew from the store, but for failures, which it remembers beyond the life of the tasks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from beeyard.swarm.v1.objects_pb2 import (
+    TASK_STATE_ASSIGNED,
+    TASK_STATE_COMPLETE,
+    TASK_STATE_FAILED,
+    TASK_STATE_REJECTED,
+    TASK_STATE_RUNNING,
+)
+from services.swarmd.scheduler.core.demand import host_ports_of
+from services.swarmd.scheduler.core.nodes import resources_of
+from services.swarmd.scheduler.core.resources import Room
+from services.swarmd.store.timestamps import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from beeyard.swarm.v1.objects_pb2 import Task
+    from services.swarmd.scheduler.core.demand import Demand, HostPort
+    from services.swarmd.scheduler.core.nodes import NodeView, Resources
+
+FAILURES_WINDOW_S = 300.0
+FAILURES_KEPT_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one task takes of its node.
+
+    Attributes:
+        active: It counts as a task of its service there. One that was told to end does not, but still takes resources.
+    """
+
+    node_id: str
+    service_id: str
+    active: bool
+    reservations: Resources
+    host_ports: tuple[HostPort, ...]
+
+
+class NodeUsage:
+    """One node: what it is, what is left of it, what runs there."""
+
+    __slots__ = ("active", "active_by_service", "host_ports", "node", "room")
+
+    def __init__(self, node: NodeView) -> None:
+        self.node = node
+        self.room = Room(node.resources)
+        self.active = 0
+        self.active_by_service: Counter[str] = Counter()
+        self.host_ports: Counter[HostPort] = Counter()
+
+    def add(self, footprint: Footprint) -> None:
+        """Count a task."""
+        self._count(footprint, 1)
+        self.room.take(footprint.reservations)
+
+    def subtract(self, footprint: Footprint) -> None:
+        """Count a task no more."""
+        self._count(footprint, -1)
+        self.room.give_back(footprint.reservations)
+
+    def _count(self, footprint: Footprint, sign: int) -> None:
+        if footprint.active:
+            self.active += sign
+            self.active_by_service[footprint.service_id] += sign
+        for port in footprint.host_ports:
+            self.host_ports[port] += sign
+
+
+class Fleet:
+    """All nodes."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeUsage] = {}
+        self.loosened = 0
+        """Grows whenever a refused task might now be placed: a node changed, or a task gave something back."""
+        self._footprints: dict[str, Footprint] = {}
+        self._by_node: dict[str, dict[str, Footprint]] = {}
+        self._failures: dict[tuple[str, str, int], dict[str, float]] = {}
+
+    def set_node(self, node: NodeView) -> None:
+        """Add a node, or take notice of what has changed about it."""
+        current = self.nodes.get(node.id)
+        if current is not None and current.node == node:
+            return
+        self.loosened += 1
+        usage = NodeUsage(node)
+        for footprint in self._by_node.get(node.id, {}).values():
+            usage.add(footprint)
+        self.nodes[node.id] = usage
+
+    def drop_node(self, node_id: str) -> None:
+        """Take notice that a node is no more."""
+        self.nodes.pop(node_id, None)
+
+    def observe(self, task: Task) -> None:
+        """Take notice of a task as it is now."""
+        if task.status.state in {TASK_STATE_FAILED, TASK_STATE_REJECTED}:
+            self._remember_failure(task)
+        footprint = _footprint(task)
+        if footprint is None:
+            self.forget(task.id)
+            return
+        known = self._footprints.get(task.id)
+        if known == footprint:
+            return
+        if known is not None:
+            self.forget(task.id)
+        self._footprints[task.id] = footprint
+        self._by_node.setdefault(footprint.node_id, {})[task.id] = footprint
+        usage = self.nodes.get(footprint.node_id)
+        if usage is not None:
+            usage.add(footprint)
+
+    def forget(self, task_id: str) -> None:
+        """Take notice that a task takes nothing any more."""
+        footprint = self._footprints.pop(task_id, None)
+        if footprint is None:
+            return
+        self.loosened += 1
+        there = self._by_node[footprint.node_id]
+        del there[task_id]
+        if not there:
+            del self._by_node[footprint.node_id]
+        usage = self.nodes.get(footprint.node_id)
+        if usage is not None:
+            usage.subtract(footprint)
+
+    def failures(self, node_id: str, demand: Demand, now: float) -> int:
+        """Return how many tasks like these have failed on a node of late."""
+        if not self._failures:
+            return 0
+        recent = self._failures.get((node_id, demand.service_id, demand.spec_version))
+        if recent is None:
+            return 0
+        return sum(failed > now - FAILURES_WINDOW_S for failed in recent.values())
+
+    def tasks_on(self, node_id: str) -> Mapping[str, Footprint]:
+        """Return what the tasks of a node take, by task."""
+        return self._by_node.get(node_id, {})
+
+    def _remember_failure(self, task: Task) -> None:
+        if not task.node_id:
+            return
+        key = (task.node_id, task.service_id, task.spec_version)
+        recent = self._failures.setdefault(key, {})
+        if task.id in recent:
+            return
+        status = task.status
+        recent[task.id] = seconds(status.applied_at if status.HasField("applied_at") else status.since)
+        while len(recent) > FAILURES_KEPT_MAX:
+            del recent[next(iter(recent))]
+
+
+def _footprint(task: Task) -> Footprint | None:
+    """Return what a task takes of its node; None if it has none, or has ended."""
+    if not task.node_id or not TASK_STATE_ASSIGNED <= task.status.state <= TASK_STATE_RUNNING:
+        return None
+    return Footprint(
+        node_id=task.node_id,
+        service_id=task.service_id,
+        active=task.desired_state <= TASK_STATE_COMPLETE,
+        reservations=resources_of(task.spec.reservations),
+        host_ports=host_ports_of(task),
+    )
