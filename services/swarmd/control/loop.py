@@ -64,7 +64,7 @@ class ControlLoop:
             self._changed.clear()
             for item in watch.read_now():
                 self._planner.observe(item, self._store.view())
-            now = self._now()
+            now = self._clock.now().timestamp()
             if self._planner.next_pass_at(now) <= now:
                 await self._pass(now)
                 await asyncio.sleep(0)  # between passes others have their turn, however much is to be done
@@ -74,10 +74,8 @@ class ControlLoop:
     async def _pass(self, now: float) -> None:
         """Make one pass and propose what came of it."""
         try:
-            tx = self._planner.plan(self._store.view(), now)
-            if not tx.size:
-                return
-            undone = await self._store.write(tx, unit_of)
+            # Not kept in a variable: the view below would be kept too, and cloned when the entries are applied.
+            undone = await self._store.write(self._planner.plan(self._store.view(), now), unit_of)
         except errors.BeeyardError as exc:
             # Not the leader any more, then we are about to be stopped; or no quorum, then there is time.
             _log.warning("control_pass_failed", reason=exc.reason, error=exc.message)

@@ -164,8 +164,10 @@ class Planner:
         """Let what concerns a node as a whole be seen; return how many tasks that took."""
         node = self._nodes.get(node_id)
         tasks = tx.find(TASKS_BY_NODE, node_id)
-        gone = node is None or node.gone
-        plan = orphans.orphan(tasks, node, now) if gone else enforcer.enforce(tasks, node)
+        if node is None or node.gone:  # noqa: SIM108 (two lines that read as what they are)
+            plan = orphans.orphan(tasks, node, now)
+        else:
+            plan = enforcer.enforce(tasks, node)
         self._carry_out(tx, plan)
         for task in plan.changed:
             self._agenda.mark(_SERVICE + task.service_id)
