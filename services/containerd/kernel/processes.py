@@ -61,18 +61,40 @@ def kill(process: ProcessRef) -> bool:
         os.close(fd)
 
 
+def command_line(pid: int) -> list[str]:
+    """Return the arguments of a process, empty if it is gone or a thread of the kernel."""
+    try:
+        with Path(f"/proc/{pid}/cmdline").open("rb") as file:
+            raw = file.read(_CMDLINE_BYTES_MAX)
+    except OSError:
+        return []
+    return [os.fsdecode(argument) for argument in raw.rstrip(b"\0").split(b"\0")] if raw else []
+
+
 def command_lines() -> Iterator[tuple[int, list[str]]]:
     """Yield pid and arguments of every process that can be read."""
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            with (entry / "cmdline").open("rb") as file:
-                raw = file.read(_CMDLINE_BYTES_MAX)
-        except OSError:
-            continue
-        if raw:
-            yield int(entry.name), [os.fsdecode(argument) for argument in raw.rstrip(b"\0").split(b"\0")]
+        if entry.name.isdecimal() and (arguments := command_line(int(entry.name))):
+            yield int(entry.name), arguments
+
+
+class Handle:
+    """A pidfd, for waiting and killing. Owns it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def ended(self) -> None:
+        """Return when the process has ended."""
+        await wait_fd(self._fd)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        send(self._fd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give the pidfd back."""
+        os.close(self._fd)
 
 
 class Deaths:

@@ -9,6 +9,7 @@ from services.containerd.lifecycle.messages import (
     CancelTimer,
     Effect,
     Freeze,
+    Prepare,
     Publish,
     Refusal,
     Reply,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from services.containerd.lifecycle.core import Automaton
     from services.containerd.lifecycle.messages import (
+        CreateAsked,
         KillAsked,
         PauseAsked,
         RemoveAsked,
@@ -36,6 +38,15 @@ if TYPE_CHECKING:
 SIGKILL = "SIGKILL"
 KILL_WAIT_S = 10.0
 """How long a killed process may take to be gone before the caller is told that the kernel holds it."""
+
+
+def create(machine: Automaton, event: CreateAsked) -> list[Effect]:
+    """Make it; a repeated request joins the first one."""
+    if machine.status.phase is not Phase.PREPARING:
+        return [Reply(ask=event.ask)]
+    first = not machine.waiting.creators
+    machine.waiting.creators.append(event.ask)
+    return [Prepare()] if first else []
 
 
 def start(machine: Automaton, event: StartAsked, _now: datetime) -> list[Effect]:

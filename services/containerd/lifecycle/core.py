@@ -83,8 +83,7 @@ class Automaton:
         """Take one event; return what is to be done, in order."""
         match event:
             case messages.CreateAsked():
-                self.waiting.creators.append(event.ask)
-                return [messages.Prepare()]
+                return asks.create(self, event)
             case messages.StartAsked():
                 return asks.start(self, event, now)
             case messages.StopAsked():

@@ -1,8 +1,8 @@
 """Reading a log across its rotated files, and following it.
 
-Reading blocks on the disk, so it runs in worker threads, a batch at a time; between batches nothing is held but the open
-file. A follower keeps its file open over a rotation: conmon writes into the renamed file until it has reopened, and what
-is written there is read before the next file is begun. So no line is lost and none comes twice.
+Reading blocks on the disk, so it runs in worker threads, a batch at a time; between batches nothing is held but the
+open file. A follower keeps its file open over a rotation: conmon writes into the renamed file until it has reopened,
+and what is written there is read before the next file is begun. So no line is lost and none comes twice.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Reader:
         self._file: BinaryIO | None = None
         self._rest = b""
         self._quiet_polls = 0
+        self._grace_polls = 0
 
     async def read(
         self, *, follow: bool, ended: Callable[[], bool], clock: Clock
@@ -71,6 +72,7 @@ class Reader:
         Without `follow` it ends at the newest line; with it when `ended` says that no more will be written, or a line
         is past the selection's end.
         """
+        self._grace_polls = _GRACE_POLLS if follow else 0
         try:
             await asyncio.to_thread(self._open_first)
             while True:
@@ -138,7 +140,7 @@ class Reader:
                 return False
             self._quiet_polls += 1
             later = self._after(existing, own)
-            if later is None or (later == self._path and self._quiet_polls < _GRACE_POLLS):
+            if later is None or (later == self._path and self._quiet_polls < self._grace_polls):
                 return False
             self._file.close()
             self._file = later.open("rb")

@@ -62,11 +62,6 @@ class Bundle:
         """Exists if the kernel killed for memory."""
         return self.persist / "oom"
 
-    @property
-    def control(self) -> Path:
-        """Fifo that takes resizes and log rotations."""
-        return self.path / "ctl"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:

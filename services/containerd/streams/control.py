@@ -24,16 +24,18 @@ SIZE_MAX = 65_535
 class ControlFifo:
     """Writes to the control fifo of one container; what is written to one that has ended is lost."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self.directory = directory
+        self._path = directory / "ctl"
         self._clock = clock
         self._lock = asyncio.Lock()
         self._wanted: tuple[int, int] | None = None
+        self._size: tuple[int, int] | None = None
         self._free_at = 0.0
 
     async def resize(self, rows: int, columns: int) -> None:
-        """Set the size of the terminal."""
-        self._wanted = (min(rows, SIZE_MAX), min(columns, SIZE_MAX))
+        """Set the size of the terminal; one that is set before the start is applied then (`begin`)."""
+        self._wanted = self._size = (min(rows, SIZE_MAX), min(columns, SIZE_MAX))
         async with self._lock:
             if self._wanted is not None:  # else the one before us has written our size for us
                 await self._space()
@@ -43,6 +45,11 @@ class ControlFifo:
         size, self._wanted = self._wanted, None
         if size is not None:
             self._write(f"{_RESIZE} {size[0]} {size[1]}\n")
+
+    async def begin(self) -> None:
+        """A run exists, its program does not execute yet."""
+        if self._size is not None:
+            await self.resize(*self._size)
 
     async def reopen_log(self) -> None:
         """Make conmon open its log file anew: after it was renamed."""

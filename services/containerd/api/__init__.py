@@ -1,0 +1,1 @@
+"""The gRPC services: protobuf to model and back, and nothing that decides."""

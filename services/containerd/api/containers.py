@@ -1,0 +1,200 @@
+"""ContainerService: the calls with one answer."""
+
+# ruff: noqa: N802, ARG002 (the protos name the methods and their arguments)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beeyard.container.v1 import container_pb2 as pb
+from services.containerd.api import filters, spec_from_pb, status_to_pb
+from services.containerd.api.attach import Attaching
+from services.containerd.api.follow import Following
+from services.containerd.api.refused import RefusedCalls
+from services.containerd.logs import options as log_options
+from services.containerd.model.status import State
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.containerd.engine import Engine
+    from services.containerd.events import Events
+    from services.containerd.lifecycle.actor import Actor
+    from services.containerd.lifecycle.bring_up import Machine
+    from services.containerd.model.status import Record
+    from services.containerd.neighbours.images import Images
+    from services.kit.rpc.types import Context
+    from services.kit.seams import Clock
+
+PAGE_MAX = 1_000
+_SHOWN_WITHOUT_ALL = frozenset({State.RUNNING, State.PAUSED, State.RESTARTING})
+_PRUNED = frozenset({State.CREATED, State.EXITED, State.DEAD})
+
+
+class ContainerService(RefusedCalls):
+    """The containers of this node."""
+
+    def __init__(
+        self, engine: Engine, machine: Machine, images: Images, events: Events, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._machine = machine
+        self._images = images
+        self._clock = clock
+        self._following = Following(engine, machine, events, clock)
+        self._attaching = Attaching(engine)
+
+    async def CreateContainer(
+        self, request: pb.CreateContainerRequest, context: Context
+    ) -> pb.CreateContainerResponse:
+        spec = spec_from_pb.container(request.spec)
+        actor = await self._engine.create(request.spec.name, spec, request_id=request.request_id)
+        return pb.CreateContainerResponse(
+            id=actor.record.id, name=actor.record.name, warnings=self._engine.warnings(spec)
+        )
+
+    async def StartContainer(
+        self, request: pb.StartContainerRequest, context: Context
+    ) -> pb.StartContainerResponse:
+        pid = await self._engine.start(self._engine.find(request.container))
+        return pb.StartContainerResponse(pid=pid)
+
+    async def StopContainer(
+        self, request: pb.StopContainerRequest, context: Context
+    ) -> pb.StopContainerResponse:
+        grace_s = request.grace_ms / 1000 if request.HasField("grace_ms") else None
+        await self._engine.stop(self._engine.find(request.container), signal=request.signal, grace_s=grace_s)
+        return pb.StopContainerResponse()
+
+    async def KillContainer(
+        self, request: pb.KillContainerRequest, context: Context
+    ) -> pb.KillContainerResponse:
+        await self._engine.kill(self._engine.find(request.container), request.signal)
+        return pb.KillContainerResponse()
+
+    async def RestartContainer(
+        self, request: pb.RestartContainerRequest, context: Context
+    ) -> pb.RestartContainerResponse:
+        grace_s = request.grace_ms / 1000 if request.HasField("grace_ms") else None
+        await self._engine.restart(
+            self._engine.find(request.container), signal=request.signal, grace_s=grace_s
+        )
+        return pb.RestartContainerResponse()
+
+    async def PauseContainer(
+        self, request: pb.PauseContainerRequest, context: Context
+    ) -> pb.PauseContainerResponse:
+        await self._engine.pause(self._engine.find(request.container))
+        return pb.PauseContainerResponse()
+
+    async def UnpauseContainer(
+        self, request: pb.UnpauseContainerRequest, context: Context
+    ) -> pb.UnpauseContainerResponse:
+        await self._engine.unpause(self._engine.find(request.container))
+        return pb.UnpauseContainerResponse()
+
+    async def RemoveContainer(
+        self, request: pb.RemoveContainerRequest, context: Context
+    ) -> pb.RemoveContainerResponse:
+        try:
+            actor = self._engine.find(request.container)
+        except errors.NotFound:
+            if request.ignore_missing:
+                return pb.RemoveContainerResponse()
+            raise
+        await self._engine.remove(actor, force=request.force, volumes=request.volumes)
+        return pb.RemoveContainerResponse()
+
+    async def RenameContainer(
+        self, request: pb.RenameContainerRequest, context: Context
+    ) -> pb.RenameContainerResponse:
+        await self._engine.rename(self._engine.find(request.container), request.new_name)
+        return pb.RenameContainerResponse()
+
+    async def ResizeContainer(
+        self, request: pb.ResizeContainerRequest, context: Context
+    ) -> pb.ResizeContainerResponse:
+        actor = self._engine.find(request.container)
+        await actor.control.resize(request.size.rows, request.size.columns)
+        return pb.ResizeContainerResponse()
+
+    async def GetContainer(
+        self, request: pb.GetContainerRequest, context: Context
+    ) -> pb.GetContainerResponse:
+        container = self._to_pb(self._engine.find(request.container))
+        if request.size:
+            container.size_rw_bytes = await self._images.usage_bytes(container.id)
+        return pb.GetContainerResponse(container=container)
+
+    async def ListContainers(
+        self, request: pb.ListContainersRequest, context: Context
+    ) -> pb.ListContainersResponse:
+        wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
+        everything = request.all or request.last or "status" in wanted or "exited" in wanted
+        chosen = [
+            actor
+            for actor in sorted(self._engine.all(), key=_token, reverse=True)
+            if (everything or actor.status.state in _SHOWN_WITHOUT_ALL)
+            and filters.matches(actor.record, wanted, self._find_record)
+        ]
+        if request.last:
+            chosen = chosen[: request.last]
+        size = min(request.page_size or PAGE_MAX, PAGE_MAX)
+        if request.page_token:
+            chosen = [actor for actor in chosen if _token(actor) < request.page_token]
+        page, rest = chosen[:size], chosen[size:]
+        containers = [self._to_pb(actor) for actor in page]
+        if request.size:
+            for container in containers:
+                container.size_rw_bytes = await self._images.usage_bytes(container.id)
+        return pb.ListContainersResponse(
+            containers=containers, next_page_token=_token(page[-1]) if rest and page else ""
+        )
+
+    async def PruneContainers(
+        self, request: pb.PruneContainersRequest, context: Context
+    ) -> pb.PruneContainersResponse:
+        wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
+        now = self._clock.now()
+        response = pb.PruneContainersResponse()
+        for actor in self._engine.all():
+            if actor.status.state in _PRUNED and filters.matches_prune(actor.record, wanted, now):
+                size_bytes = await self._images.usage_bytes(actor.record.id)
+                try:
+                    await self._engine.remove(actor, force=False, volumes=False)
+                except errors.FailedPrecondition:
+                    continue  # started meanwhile
+                response.deleted.append(actor.record.id)
+                response.reclaimed_bytes += size_bytes
+        return response
+
+    def WaitContainer(
+        self, request: pb.WaitContainerRequest, context: Context
+    ) -> AsyncIterator[pb.WaitContainerResponse]:
+        return self._following.wait(request)
+
+    def GetLogs(self, request: pb.GetLogsRequest, context: Context) -> AsyncIterator[pb.GetLogsResponse]:
+        return self._following.logs(request)
+
+    def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        return self._following.events(request)
+
+    def AttachContainer(
+        self, request_iterator: AsyncIterator[pb.AttachContainerRequest], context: Context
+    ) -> AsyncIterator[pb.AttachContainerResponse]:
+        return self._attaching.serve(request_iterator)
+
+    def _to_pb(self, actor: Actor) -> pb.Container:
+        policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
+        return status_to_pb.container(actor.record, self._machine.layout, readable_log=policy.readable)
+
+    def _find_record(self, reference: str) -> Record:
+        return self._engine.find(reference).record
+
+
+def _token(actor: Actor) -> str:
+    """Return what orders containers by age and is unique: the page goes on below it."""
+    return f"{actor.record.created_at.isoformat()} {actor.record.id}"

@@ -1,0 +1,228 @@
+"""Docker's filters of `ps`, `events` and `prune`. Pure.
+
+The values of one key are alternatives, different keys all have to hold; a key that is not known is an error, never
+ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from services.containerd.model.status import State
+from services.containerd.neighbours.sandboxes import published
+from services.containerd.ocispec import resolve
+from services.kit import errors, units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from services.containerd.model.events import ContainerEvent
+    from services.containerd.model.status import Record
+
+_STATUSES = frozenset(state.value for state in State)
+
+
+def matches(record: Record, filters: Mapping[str, tuple[str, ...]], find: Callable[[str], Record]) -> bool:
+    """Return whether a container is among those that the filters of `ps` ask for.
+
+    Args:
+        record: The container.
+        filters: By key.
+        find: Returns the container that `before` and `since` name.
+
+    Raises:
+        errors.Invalid: Unknown key or value (FILTER_INVALID).
+    """
+    for key, values in filters.items():
+        check = _CHECKS.get(key)
+        if check is None:
+            raise _invalid(f"unknown filter {key!r}; there are {', '.join(sorted(_CHECKS))}")
+        if not any(check(record, value, find) for value in values):
+            return False
+    return True
+
+
+def matches_prune(record: Record, filters: Mapping[str, tuple[str, ...]], now: datetime) -> bool:
+    """Return whether a stopped container is among those that a prune with these filters removes."""
+    labels = resolve.labels(record.spec, record.image)
+    for key, values in filters.items():
+        match key:
+            case "label":
+                fits = all(_has_label(labels, value) for value in values)
+            case "label!":
+                fits = not any(_has_label(labels, value) for value in values)
+            case "until":
+                fits = all(record.created_at < _moment(value, now) for value in values)
+            case _:
+                raise _invalid(f"unknown filter {key!r}; there are label, label!, until")
+        if not fits:
+            return False
+    return True
+
+
+def matches_event(event: ContainerEvent, filters: Mapping[str, tuple[str, ...]]) -> bool:
+    """Return whether an event is among those that the filters of `events` ask for."""
+    attributes = event.attributes
+    for key, values in filters.items():
+        match key:
+            case "container":
+                fits = any(event.id.startswith(value) or attributes.get("name") == value for value in values)
+            case "event":
+                fits = event.action.value in values
+            case "image":
+                fits = attributes.get("image") in values
+            case "label":
+                fits = any(_has_label(attributes, value) for value in values)
+            case "type":
+                fits = "container" in values
+            case (
+                "daemon"
+                | "network"
+                | "node"
+                | "plugin"
+                | "scope"
+                | "secret"
+                | "service"
+                | "volume"
+                | "config"
+            ):
+                fits = False
+            case _:
+                raise _invalid(f"unknown filter {key!r}")
+        if not fits:
+            return False
+    return True
+
+
+def _ancestor(record: Record, value: str, _find: object) -> bool:
+    image_id = record.image.id.removeprefix("sha256:")
+    wanted = value.removeprefix("sha256:")
+    return record.spec.image in (value, f"{value}:latest") or (
+        len(wanted) >= 4 and image_id.startswith(wanted)
+    )
+
+
+def _before(record: Record, value: str, find: Callable[[str], Record]) -> bool:
+    return record.created_at < find(value).created_at
+
+
+def _since(record: Record, value: str, find: Callable[[str], Record]) -> bool:
+    return record.created_at > find(value).created_at
+
+
+def _exited(record: Record, value: str, _find: object) -> bool:
+    if not value.isdecimal():
+        raise _invalid(f"exit code {value!r} is no number")
+    return record.status.state in (State.EXITED, State.DEAD) and record.status.exit_code == int(value)
+
+
+def _expose(record: Record, value: str, _find: object) -> bool:
+    exposed = {*record.image.exposed_ports, *record.spec.network.expose}
+    return any(entry in (value, f"{value}/tcp") or f"{entry}/tcp" == value for entry in exposed)
+
+
+def _health(_record: Record, value: str, _find: object) -> bool:
+    if value not in ("none", "starting", "healthy", "unhealthy"):
+        raise _invalid(f"unknown health {value!r}")
+    return value == "none"
+
+
+def _id(record: Record, value: str, _find: object) -> bool:
+    return record.id.startswith(value)
+
+
+def _is_task(record: Record, value: str, _find: object) -> bool:
+    return (value in ("1", "true")) == ("com.docker.swarm.task.id" in record.spec.labels)
+
+
+def _label(record: Record, value: str, _find: object) -> bool:
+    return _has_label(resolve.labels(record.spec, record.image), value)
+
+
+def _name(record: Record, value: str, _find: object) -> bool:
+    try:
+        return re.search(value, record.name) is not None or re.search(value, f"/{record.name}") is not None
+    except re.error as exc:
+        raise _invalid(f"invalid pattern {value!r}: {exc}") from None
+
+
+def _network(record: Record, value: str, _find: object) -> bool:
+    network = record.spec.network
+    names = {network.mode or "bridge", *(endpoint.network for endpoint in network.endpoints)}
+    run = record.status.run
+    if run is not None and run.network is not None:
+        names |= {endpoint.network_id for endpoint in run.network.endpoints}
+    return value in names
+
+
+def _publish(record: Record, value: str, _find: object) -> bool:
+    port, _, protocol = value.partition("/")
+    run = record.status.run
+    bound = run.network.ports if run is not None and run.network is not None else ()
+    return any(
+        port in (str(binding.host_port), str(binding.container_port))
+        and protocol in ("", binding.protocol or "tcp")
+        for binding in (*bound, *published(record.spec, record.image))
+    )
+
+
+def _status(record: Record, value: str, _find: object) -> bool:
+    if value not in _STATUSES:
+        raise _invalid(f"unknown status {value!r}; there are {', '.join(sorted(_STATUSES))}")
+    return record.status.state.value == value
+
+
+def _volume(record: Record, value: str, _find: object) -> bool:
+    return any(value in (mount.source, mount.target) for mount in record.spec.mounts)
+
+
+def _isolation(_record: Record, value: str, _find: object) -> bool:
+    return value in ("", "default")
+
+
+_CHECKS: Mapping[str, Callable[[Record, str, Callable[[str], Record]], bool]] = {
+    "ancestor": _ancestor,
+    "before": _before,
+    "exited": _exited,
+    "expose": _expose,
+    "health": _health,
+    "id": _id,
+    "is-task": _is_task,
+    "isolation": _isolation,
+    "label": _label,
+    "name": _name,
+    "network": _network,
+    "publish": _publish,
+    "since": _since,
+    "status": _status,
+    "volume": _volume,
+}
+
+
+def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
+    name, separator, value = wanted.partition("=")
+    return name in labels and (not separator or labels[name] == value)
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """Return the moment that `until` names: a duration before now, seconds since the epoch, or a date."""
+    try:
+        if text.replace(".", "", 1).isdecimal():
+            return datetime.fromtimestamp(float(text), UTC)
+        if text[:1].isdecimal() and text[-1:].isalpha() and "T" not in text:
+            return now - timedelta(seconds=units.parse_duration(text))
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, errors.Invalid):
+        raise _invalid(f"until {text!r} is neither a duration nor a moment") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def from_lists(lists: Iterable[tuple[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
+    """Return filters from what the wire has."""
+    return {key: tuple(values) for key, values in lists}
+
+
+def _invalid(message: str) -> errors.Invalid:
+    return errors.Invalid(message, reason="FILTER_INVALID")

@@ -1,0 +1,179 @@
+"""The calls whose answer is a stream from the daemon: wait, logs, events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from beeyard.container.v1 import container_pb2 as pb
+from services.containerd.api import filters, status_to_pb
+from services.containerd.logs import options as log_options
+from services.containerd.logs.format import Stream
+from services.containerd.logs.reader import Reader, Selection
+from services.containerd.model.status import Phase, State
+from services.kit import errors
+from services.kit.watch import Resync
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.containerd.engine import Engine
+    from services.containerd.events import Events
+    from services.containerd.lifecycle.actor import Actor, Exit
+    from services.containerd.lifecycle.bring_up import Machine
+    from services.containerd.logs.format import Line
+    from services.kit.seams import Clock
+
+LINES_PER_MESSAGE_MAX = 1_000
+BYTES_PER_MESSAGE_MAX = 512 << 10
+_STREAMS = {Stream.STDOUT: pb.OUTPUT_STREAM_STDOUT, Stream.STDERR: pb.OUTPUT_STREAM_STDERR}
+_NOT_RUNNING = frozenset({State.CREATED, State.EXITED, State.DEAD, State.REMOVING})
+
+
+class Following:
+    """Streams what becomes of containers."""
+
+    def __init__(self, engine: Engine, machine: Machine, events: Events, clock: Clock) -> None:
+        self._engine = engine
+        self._machine = machine
+        self._events = events
+        self._clock = clock
+
+    async def wait(self, request: pb.WaitContainerRequest) -> AsyncIterator[pb.WaitContainerResponse]:
+        """Yield `waiting` when the wait is armed, then `exit`."""
+        actor = self._engine.find(request.container)
+        async with asyncio.TaskGroup() as group:
+            gone = group.create_task(actor.gone())
+            next_exit = actor.next_exit()
+            yield pb.WaitContainerResponse(waiting=pb.Waiting())
+            try:
+                ended = await self._awaited(actor, request.condition, gone, next_exit)
+            finally:
+                gone.cancel()
+                next_exit.cancel()
+        yield pb.WaitContainerResponse(exit=exit_to_pb(ended))
+
+    async def _awaited(
+        self,
+        actor: Actor,
+        condition: pb.WaitCondition.ValueType,
+        gone: asyncio.Task[Exit],
+        next_exit: asyncio.Future[Exit],
+    ) -> Exit:
+        if condition == pb.WAIT_CONDITION_REMOVED:
+            return await gone
+        if condition == pb.WAIT_CONDITION_NEXT_EXIT:
+            done, _ = await asyncio.wait([gone, next_exit], return_when=asyncio.FIRST_COMPLETED)
+            return next_exit.result() if next_exit in done else gone.result()
+        while actor.status.state not in _NOT_RUNNING or actor.status.phase is Phase.STARTING:
+            ended = actor.next_exit()
+            # A start that fails ends in no exit: look again now and then.
+            await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+            ended.cancel()
+            if gone.done():
+                break
+        return actor.last_exit()
+
+    async def logs(self, request: pb.GetLogsRequest) -> AsyncIterator[pb.GetLogsResponse]:
+        """Yield batches of lines."""
+        actor = self._engine.find(request.container)
+        policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
+        if not policy.readable:
+            raise errors.FailedPrecondition(
+                f"container {actor.record.name} logs to {policy.driver}, which cannot be read back",
+                reason="LOG_NOT_READABLE",
+            )
+        streams = {Stream.STDOUT: not request.no_stdout, Stream.STDERR: not request.no_stderr}
+        selection = Selection(
+            streams=frozenset(stream for stream, wanted in streams.items() if wanted),
+            since_ns=_nanoseconds(request.since) if request.HasField("since") else None,
+            until_ns=_nanoseconds(request.until) if request.HasField("until") else None,
+            tail=request.tail if request.HasField("tail") else None,
+        )
+        attributes = _details(actor) if request.details else {}
+        reader = Reader(self._machine.layout.log(actor.record.id), selection)
+
+        def ended() -> bool:
+            status = actor.status
+            return status.state in _NOT_RUNNING and status.phase in (Phase.IDLE, Phase.REMOVING)
+
+        async for lines in reader.read(follow=request.follow, ended=ended, clock=self._clock):
+            for batch in _batches(lines):
+                yield pb.GetLogsResponse(lines=[_line(line, attributes) for line in batch])
+
+    async def events(self, request: pb.WatchEventsRequest) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Yield the kept past, then what happens."""
+        wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
+        until_s = request.until.ToNanoseconds() / 1e9 if request.HasField("until") else None
+        async with self._events.live.subscribe() as live:
+            past = (
+                self._events.past()
+            )  # nothing was awaited since the subscription began: no gap and no repetition
+            if request.HasField("since"):
+                since = request.since.ToNanoseconds() / 1e9
+                for item in past:
+                    inside = item.at.timestamp() >= since and (
+                        until_s is None or item.at.timestamp() <= until_s
+                    )
+                    if inside and filters.matches_event(item, wanted):
+                        yield pb.WatchEventsResponse(event=status_to_pb.event(item))
+            try:
+                async with asyncio.timeout(self._left(until_s)):
+                    async for item_or_gap in live:
+                        if isinstance(item_or_gap, Resync):
+                            yield pb.WatchEventsResponse(resync=pb.Resync())
+                        elif filters.matches_event(item_or_gap, wanted):
+                            yield pb.WatchEventsResponse(event=status_to_pb.event(item_or_gap))
+            except TimeoutError:
+                return
+
+    def _left(self, until_s: float | None) -> float | None:
+        return None if until_s is None else max(until_s - self._clock.now().timestamp(), 0.0)
+
+
+def exit_to_pb(ended: Exit) -> pb.ExitStatus:
+    """Return how a run ended."""
+    return pb.ExitStatus(exit_code=ended.exit_code, oom_killed=ended.oom_killed, error=ended.error)
+
+
+def _nanoseconds(moment: Timestamp) -> int:
+    return moment.seconds * 10**9 + moment.nanos
+
+
+def _line(line: Line, attributes: dict[str, str]) -> pb.LogLine:
+    seconds, nanos = divmod(line.time_ns, 10**9)
+    return pb.LogLine(
+        time=Timestamp(seconds=seconds, nanos=nanos),
+        stream=_STREAMS[line.stream],
+        data=line.data,
+        attributes=attributes,
+    )
+
+
+def _batches(lines: list[Line]) -> list[list[Line]]:
+    batches: list[list[Line]] = [[]]
+    size = 0
+    for line in lines:
+        full = len(batches[-1]) >= LINES_PER_MESSAGE_MAX or size + len(line.data) > BYTES_PER_MESSAGE_MAX
+        if full and batches[-1]:
+            batches.append([])
+            size = 0
+        batches[-1].append(line)
+        size += len(line.data)
+    return batches
+
+
+def _details(actor: Actor) -> dict[str, str]:
+    """Return the labels and variables that the log options choose (`--log-opt labels=a,b`)."""
+    spec = actor.record.spec
+    chosen: dict[str, str] = {}
+    for name in filter(None, spec.log.options.get("labels", "").split(",")):
+        if name in spec.labels:
+            chosen[name] = spec.labels[name]
+    env = dict(entry.partition("=")[::2] for entry in (*actor.record.image.env, *spec.env))
+    for name in filter(None, spec.log.options.get("env", "").split(",")):
+        if name in env:
+            chosen[name] = env[name]
+    return chosen

@@ -1,0 +1,75 @@
+"""The calls of ContainerService that this version does not serve: each is refused by its name."""
+
+# ruff: noqa: N802, ARG002 (the protos name the methods and their arguments)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import container_pb2_grpc
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.kit.rpc.types import Context
+
+
+class RefusedCalls(container_pb2_grpc.ContainerServiceServicer):
+    """Answers UNIMPLEMENTED where ContainerService has no answer."""
+
+    def Exec(
+        self, request_iterator: AsyncIterator[pb.ExecRequest], context: Context
+    ) -> AsyncIterator[pb.ExecResponse]:
+        _refuse("exec")
+
+    def GetStats(self, request: pb.GetStatsRequest, context: Context) -> AsyncIterator[pb.GetStatsResponse]:
+        _refuse("stats")
+
+    def CopyOut(self, request: pb.CopyOutRequest, context: Context) -> AsyncIterator[pb.CopyOutResponse]:
+        _refuse("cp")
+
+    def ExportContainer(
+        self, request: pb.ExportContainerRequest, context: Context
+    ) -> AsyncIterator[pb.ExportContainerResponse]:
+        _refuse("export")
+
+    def DiffContainer(
+        self, request: pb.DiffContainerRequest, context: Context
+    ) -> AsyncIterator[pb.DiffContainerResponse]:
+        _refuse("diff")
+
+    async def UpdateContainer(
+        self, request: pb.UpdateContainerRequest, context: Context
+    ) -> pb.UpdateContainerResponse:
+        _refuse("update")
+
+    async def ListProcesses(
+        self, request: pb.ListProcessesRequest, context: Context
+    ) -> pb.ListProcessesResponse:
+        _refuse("top")
+
+    async def CopyIn(
+        self, request_iterator: AsyncIterator[pb.CopyInRequest], context: Context
+    ) -> pb.CopyInResponse:
+        _refuse("cp")
+
+    async def CommitContainer(
+        self, request: pb.CommitContainerRequest, context: Context
+    ) -> pb.CommitContainerResponse:
+        _refuse("commit")
+
+    async def CheckpointContainer(
+        self, request: pb.CheckpointContainerRequest, context: Context
+    ) -> pb.CheckpointContainerResponse:
+        _refuse("checkpoint")
+
+    async def RestoreContainer(
+        self, request: pb.RestoreContainerRequest, context: Context
+    ) -> pb.RestoreContainerResponse:
+        _refuse("restore")
+
+
+def _refuse(command: str) -> NoReturn:
+    raise errors.Unsupported(f"this version of containerd does not serve {command}", reason="UNSUPPORTED")

@@ -1,0 +1,106 @@
+"""A container's record and events to the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from beeyard.container.v1 import container_pb2
+from services.containerd.api import spec_to_pb
+from services.containerd.model.status import State
+from services.containerd.ocispec import resolve
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.containerd.model.events import ContainerEvent
+    from services.containerd.model.status import NetworkStatus, Record
+    from services.containerd.runtime.layout import Layout
+
+_STATES = {
+    State.CREATED: container_pb2.CONTAINER_STATE_CREATED,
+    State.RUNNING: container_pb2.CONTAINER_STATE_RUNNING,
+    State.PAUSED: container_pb2.CONTAINER_STATE_PAUSED,
+    State.RESTARTING: container_pb2.CONTAINER_STATE_RESTARTING,
+    State.REMOVING: container_pb2.CONTAINER_STATE_REMOVING,
+    State.EXITED: container_pb2.CONTAINER_STATE_EXITED,
+    State.DEAD: container_pb2.CONTAINER_STATE_DEAD,
+}
+
+
+def timestamp(at: datetime | None) -> Timestamp | None:
+    """Return a moment, None for none."""
+    if at is None:
+        return None
+    moment = Timestamp()
+    moment.FromDatetime(at)
+    return moment
+
+
+def container(record: Record, layout: Layout, *, readable_log: bool) -> container_pb2.Container:
+    """Return all that is known of a container. What its image adds to the specification is filled in."""
+    spec, image = record.spec, record.image
+    filled = spec_to_pb.container(record.name, spec)
+    filled.labels.update(resolve.labels(spec, image))
+    filled.stop_signal = resolve.stop_signal(spec, image)
+    filled.working_dir = resolve.workdir(spec, image)
+    filled.user = resolve.user(spec, image)
+    return container_pb2.Container(
+        id=record.id,
+        name=record.name,
+        spec=filled,
+        status=_status(record),
+        created_at=timestamp(record.created_at),
+        image_id=image.id,
+        runtime=record.status.runtime,
+        log_path=str(layout.log(record.id)) if readable_log else "",
+        bundle_path=str(layout.bundle(record.id).path),
+        argv=resolve.command(spec, image).argv,
+    )
+
+
+def event(item: ContainerEvent) -> container_pb2.Event:
+    """Return an event."""
+    return container_pb2.Event(
+        time=timestamp(item.at),
+        type="container",
+        action=item.action.value,
+        id=item.id,
+        attributes=dict(item.attributes),
+    )
+
+
+def _status(record: Record) -> container_pb2.ContainerStatus:
+    status = record.status
+    network = status.run.network if status.run is not None else None
+    return container_pb2.ContainerStatus(
+        state=_STATES[status.state],
+        pid=status.run.init.pid if status.run is not None and status.state is not State.EXITED else 0,
+        exit_code=status.exit_code,
+        oom_killed=status.oom_killed,
+        error=status.error,
+        started_at=timestamp(status.started_at),
+        finished_at=timestamp(status.finished_at),
+        restart_count=status.restart_count,
+        network=_network(network) if network is not None else None,
+    )
+
+
+def _network(network: NetworkStatus) -> container_pb2.NetworkStatus:
+    return container_pb2.NetworkStatus(
+        netns_path=network.netns_path,
+        endpoints=[
+            container_pb2.EndpointStatus(
+                network=endpoint.network,
+                network_id=endpoint.network_id,
+                ip=endpoint.ip,
+                prefix_length=endpoint.prefix_length,
+                gateway=endpoint.gateway,
+                mac=endpoint.mac,
+                aliases=endpoint.aliases,
+            )
+            for endpoint in network.endpoints
+        ],
+        ports=[spec_to_pb.port(binding) for binding in network.ports],
+    )

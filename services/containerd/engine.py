@@ -1,0 +1,281 @@
+"""All containers of the daemon: finding, creating, and the calls that concern one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from typing import TYPE_CHECKING
+
+from services.containerd.lifecycle import faults, messages
+from services.containerd.lifecycle.actor import Actor
+from services.containerd.logs import options as log_options
+from services.containerd.model import check, names
+from services.containerd.model.events import Action
+from services.containerd.model.status import Phase, Record, State, Status
+from services.containerd.ocispec import capabilities, devices, resolve, resources, rlimits
+from services.containerd.runtime import signals
+from services.containerd.streams.control import ControlFifo
+from services.containerd.streams.hub import Hub
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.containerd.lifecycle.actor import Surroundings
+    from services.containerd.lifecycle.bring_up import Machine
+    from services.containerd.lifecycle.work import Images
+    from services.containerd.model.image import ImageConfig
+    from services.containerd.model.spec import ContainerSpec
+    from services.kit.seams import NewId, Rng
+
+CONTAINERS_MAX = 10_000
+REQUEST_ID_CHARS_MAX = 128
+PREFIX_CHARS_MIN = 1
+NAME_WAIT_S = 15.0
+"""How long a new container waits for a name whose holder is being removed."""
+
+
+class Engine:
+    """The containers.
+
+    Args:
+        around: What every container works with.
+        machine: What is known of this node.
+        images: The image store.
+    """
+
+    def __init__(
+        self, around: Surroundings, machine: Machine, images: Images, *, rng: Rng, new_id: NewId
+    ) -> None:
+        self._around = around
+        self._machine = machine
+        self._images = images
+        self._rng = rng
+        self._new_id = new_id
+        self._actors: dict[str, Actor] = {}
+        self._ids: dict[str, str] = {}
+        self._requests: dict[str, str] = {}
+
+    def adopt(self, record: Record) -> Actor:
+        """Take a container on: a recorded one at the start, a new one from `create`."""
+        directory = self._machine.layout.bundle(record.id).path
+        clock = self._around.clock
+        actor = Actor(record, self._around, Hub(clock), ControlFifo(directory, clock))
+        self._actors[record.id] = actor
+        self._ids[record.name] = record.id
+        if record.request_id:
+            self._requests[record.request_id] = record.id
+        return actor
+
+    def forget(self, container_id: str) -> None:
+        """Drop a container that is gone."""
+        actor = self._actors.pop(container_id)
+        if self._ids.get(actor.record.name) == container_id:
+            del self._ids[actor.record.name]
+        self._requests.pop(actor.record.request_id, None)
+
+    def all(self) -> Iterable[Actor]:
+        """Return the containers that exist for users, in no order."""
+        return [actor for actor in self._actors.values() if actor.visible]
+
+    def get(self, container_id: str) -> Actor | None:
+        """Return a container by its full id."""
+        return self._actors.get(container_id)
+
+    def find(self, reference: str) -> Actor:
+        """Return the container that an id, a name or a unique prefix of an id names, in this order.
+
+        Raises:
+            errors.NotFound: None (CONTAINER_NOT_FOUND).
+            errors.Invalid: More than one (REFERENCE_AMBIGUOUS).
+        """
+        actor = self._actors.get(reference) or self._actors.get(
+            self._ids.get(reference.removeprefix("/"), "")
+        )
+        if actor is None and len(reference) >= PREFIX_CHARS_MIN:
+            matching = [key for key in self._actors if key.startswith(reference)]
+            if len(matching) > 1:
+                raise errors.Invalid(
+                    f"more than one container's id begins with {reference}", reason="REFERENCE_AMBIGUOUS"
+                )
+            actor = self._actors[matching[0]] if matching else None
+        if actor is None or not actor.visible:
+            raise errors.NotFound(f"no such container: {reference[:80]}", reason="CONTAINER_NOT_FOUND")
+        return actor
+
+    def peer(self, reference: str) -> Record:
+        """Return the record of a container that another one shares namespaces with."""
+        return self.find(reference).record
+
+    async def create(self, name: str, spec: ContainerSpec, *, request_id: str = "") -> Actor:
+        """Make a container.
+
+        Raises:
+            errors.BeeyardError: See the RPC.
+        """
+        if len(request_id) > REQUEST_ID_CHARS_MAX:
+            raise errors.Invalid(f"the request id is longer than {REQUEST_ID_CHARS_MAX} characters")
+        if name:
+            names.check(name)
+        if (again := self._repeated(request_id)) is not None:
+            return await self._created(again)
+        self._check(spec)
+        image = await self._images.config(spec.image, spec.platform)
+        resolve.command(spec, image)
+        resolve.workdir(spec, image)
+        signals.number(resolve.stop_signal(spec, image))
+        if name:
+            await self._until_free(name)
+        # From here to `adopt` nothing is awaited: names and requests are checked and taken in one step.
+        if (again := self._repeated(request_id)) is not None:
+            return await self._created(again)
+        actor = self.adopt(self._new_record(name, spec, image, request_id))
+        try:
+            await self._around.store.insert(actor.record)
+        except BaseException:
+            self.forget(actor.record.id)
+            raise
+        faults.reached("create.recorded")
+        await actor.ask(lambda ask: messages.CreateAsked(ask=ask))
+        return actor
+
+    def warnings(self, spec: ContainerSpec) -> tuple[str, ...]:
+        """Return what of a specification cannot be had fully on this node."""
+        host = self._machine.host
+        _, limits = resources.section(spec.resources, host, collections.defaultdict(lambda: (0, 0)))
+        _, ulimits = rlimits.section(spec.resources.ulimits, host.hard_limits)
+        return (*limits, *ulimits)
+
+    async def start(self, actor: Actor) -> int:
+        """Start it; return the pid of its init."""
+        await actor.ask(lambda ask: messages.StartAsked(ask=ask))
+        return actor.status.run.init.pid if actor.status.run is not None else 0
+
+    async def stop(self, actor: Actor, *, signal: str, grace_s: float | None) -> None:
+        """Stop it; returns when it does not run."""
+        name, grace = self._stop_of(actor, signal, grace_s)
+        await actor.ask(lambda ask: messages.StopAsked(ask=ask, signal=name, grace_s=grace))
+
+    async def restart(self, actor: Actor, *, signal: str, grace_s: float | None) -> None:
+        """Stop and start it; returns when it runs."""
+        name, grace = self._stop_of(actor, signal, grace_s)
+        await actor.ask(lambda ask: messages.RestartAsked(ask=ask, signal=name, grace_s=grace))
+        actor.tell(Action.RESTART)
+
+    async def kill(self, actor: Actor, signal: str) -> None:
+        """Send one signal. SIGKILL and the stop signal are meant to end it."""
+        name = signals.normalize(signal or "SIGKILL")
+        stop_signal = signals.normalize(resolve.stop_signal(actor.record.spec, actor.record.image))
+        final = name in ("SIGKILL", stop_signal)
+        await actor.ask(lambda ask: messages.KillAsked(ask=ask, signal=name, final=final))
+
+    async def pause(self, actor: Actor) -> None:
+        """Freeze it."""
+        await actor.ask(lambda ask: messages.PauseAsked(ask=ask))
+
+    async def unpause(self, actor: Actor) -> None:
+        """Thaw it."""
+        await actor.ask(lambda ask: messages.UnpauseAsked(ask=ask))
+
+    async def remove(self, actor: Actor, *, force: bool, volumes: bool) -> None:
+        """Remove it; returns when nothing of it is left."""
+        await actor.ask(lambda ask: messages.RemoveAsked(ask=ask, force=force, volumes=volumes))
+
+    async def rename(self, actor: Actor, name: str) -> None:
+        """Give it another name."""
+        names.check(name)
+        if self._ids.get(name) == actor.record.id:
+            raise errors.Invalid(f"the container is named {name} already", reason="SPEC_INVALID")
+        await self._until_free(name)
+        old = actor.record.name
+        self._ids[name] = actor.record.id
+        try:
+            await actor.rewrite(name, actor.record.spec)
+        except BaseException:
+            del self._ids[name]
+            raise
+        self._ids.pop(old, None)
+        actor.tell(Action.RENAME, oldName=old)
+
+    def _check(self, spec: ContainerSpec) -> None:
+        """Refuse what can be seen to fail without looking at the image."""
+        check.check(spec)
+        resources.check(spec.resources, self._machine.host)
+        rlimits.check(spec.resources.ulimits)
+        devices.check_rules(spec.security.device_cgroup_rules)
+        log_options.resolve(spec.log, self._machine.log_default)
+        capabilities.resolve(
+            add=spec.security.cap_add,
+            drop=spec.security.cap_drop,
+            privileged=spec.security.privileged,
+            available=self._machine.host.capabilities,
+        )
+        if spec.runtime and spec.runtime not in self._machine.flavours:
+            known = ", ".join(self._machine.flavours)
+            raise errors.Invalid(
+                f"unknown runtime {spec.runtime!r}: this node has {known}", reason="SPEC_INVALID"
+            )
+        if len(self._actors) >= CONTAINERS_MAX:
+            raise errors.Exhausted(
+                f"this node has {CONTAINERS_MAX} containers already", reason="TOO_MANY_CONTAINERS"
+            )
+
+    def _new_record(self, name: str, spec: ContainerSpec, image: ImageConfig, request_id: str) -> Record:
+        attempt = 0
+        while not name or name in self._ids:
+            name = names.invent(self._rng, attempt=attempt)
+            attempt += 1
+        return Record(
+            id=self._new_id(),
+            name=name,
+            created_at=self._around.clock.now(),
+            spec=spec,
+            image=image,
+            request_id=request_id,
+            status=Status(runtime=spec.runtime or self._around.default_runtime),
+        )
+
+    def _repeated(self, request_id: str) -> Actor | None:
+        return self._actors.get(self._requests.get(request_id, "")) if request_id else None
+
+    async def _created(self, actor: Actor) -> Actor:
+        """Return a container that an earlier call with the same request id makes, or has made."""
+        if not actor.visible:
+            await actor.ask(lambda ask: messages.CreateAsked(ask=ask))
+        return actor
+
+    async def _until_free(self, name: str) -> None:
+        """Return when no container has the name; one that is going away is waited for.
+
+        Raises:
+            errors.AlreadyExists: It is in use (NAME_IN_USE).
+        """
+        try:
+            async with asyncio.timeout(NAME_WAIT_S):
+                while (leaving := self._named(name)) is not None and _is_leaving(leaving):
+                    await leaving.gone()
+        except TimeoutError:
+            pass
+        holder = self._named(name)
+        if holder is not None:
+            raise errors.AlreadyExists(
+                f"the name {name} is in use by container {holder.record.id[:12]}: remove or rename that one",
+                reason="NAME_IN_USE",
+                metadata={"container": holder.record.id},
+            )
+
+    def _named(self, name: str) -> Actor | None:
+        return self._actors.get(self._ids.get(name, ""))
+
+    def _stop_of(self, actor: Actor, signal: str, grace_s: float | None) -> tuple[str, float]:
+        record = actor.record
+        name = signals.normalize(signal or resolve.stop_signal(record.spec, record.image))
+        return name, resolve.stop_grace_s(record.spec) if grace_s is None else grace_s
+
+
+def _is_leaving(actor: Actor) -> bool:
+    status = actor.status
+    ending = actor.record.spec.auto_remove and status.phase is Phase.CLEANING
+    return (
+        status.phase is Phase.REMOVING or ending or (status.remove_wanted and status.state is not State.DEAD)
+    )

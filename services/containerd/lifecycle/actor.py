@@ -1,0 +1,359 @@
+"""One container in the running daemon: an automaton, the queue in front of it, and the performance of its effects.
+
+Events are taken one at a time and their effects performed in order. Short effects are awaited in place, so that a
+record is on disk before what follows it; long ones run as tasks whose outcome comes back as an event. There is no task
+per idle container: one is started when an event comes, and ends when the queue is empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, assert_never
+
+from services.containerd.lifecycle import faults, messages, refusals
+from services.containerd.lifecycle.core import Automaton
+from services.containerd.lifecycle.messages import Failure
+from services.containerd.lifecycle.work import BringUpError
+from services.containerd.model.events import Action, ContainerEvent
+from services.containerd.model.status import Phase, State
+from services.kit import errors, log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from services.containerd.lifecycle.messages import Effect, Event, Timer
+    from services.containerd.lifecycle.work import Work
+    from services.containerd.model.spec import ContainerSpec
+    from services.containerd.model.status import Record, Status
+    from services.containerd.records.store import Store
+    from services.containerd.runtime.watch import Watcher
+    from services.containerd.streams.control import ControlFifo
+    from services.containerd.streams.hub import Hub
+    from services.kit.seams import Clock
+    from services.kit.tasks import Supervisor
+
+_log = log.get(__name__)
+
+WRITE_RETRY_S = 1.0
+INBOX_MAX = 1024
+_ask_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a run ended, for those who wait for it."""
+
+    exit_code: int
+    oom_killed: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all actors share."""
+
+    work: Work
+    store: Store
+    watcher: Watcher
+    supervisor: Supervisor
+    clock: Clock
+    publish: Callable[[ContainerEvent], None]
+    forget: Callable[[str], None]
+    """Called when a container is gone."""
+    default_runtime: str
+
+
+class Actor:
+    """A container.
+
+    Args:
+        record: As it is on disk.
+        hub: Its streams.
+        control: Its terminal's control.
+    """
+
+    def __init__(self, record: Record, around: Surroundings, hub: Hub, control: ControlFifo) -> None:
+        self.record = record
+        self.hub = hub
+        self.control = control
+        self._around = around
+        self._automaton = Automaton(
+            record.spec, record.image, record.status, default_runtime=around.default_runtime
+        )
+        self._inbox: collections.deque[Event] = collections.deque()
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._asks: dict[int, asyncio.Future[None]] = {}
+        self._timers: dict[Timer, asyncio.Task[None]] = {}
+        self._exit_waiters: list[asyncio.Future[Exit]] = []
+        self._gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+
+    @property
+    def status(self) -> Status:
+        """What is on disk of its status."""
+        return self.record.status
+
+    @property
+    def visible(self) -> bool:
+        """Whether its creation was acknowledged."""
+        return self._automaton.announced
+
+    def last_exit(self) -> Exit:
+        """Return how its last run ended."""
+        status = self.status
+        return Exit(exit_code=status.exit_code, oom_killed=status.oom_killed, error=status.error)
+
+    async def ask(self, make: Callable[[int], Event]) -> None:
+        """Send an event that wants an answer, and return when it was done.
+
+        Raises:
+            errors.BeeyardError: It was refused, or failed.
+        """
+        number = next(_ask_numbers)
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asks[number] = answered
+        try:
+            self.post(make(number))
+            await answered
+        finally:
+            self._asks.pop(number, None)
+
+    def post(self, event: Event) -> None:
+        """Send an event."""
+        if len(self._inbox) >= INBOX_MAX:
+            raise errors.Exhausted(f"container {self.record.name} has {INBOX_MAX} requests waiting")
+        self._inbox.append(event)
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            try:
+                self._spawn(self._drain(), "events")
+            except errors.BeeyardError:
+                self._busy = False
+                raise
+
+    async def idle(self) -> None:
+        """Return when every event that was sent has been taken. Work that they have begun may be under way."""
+        if self._busy:
+            await self._idle.wait()
+
+    def next_exit(self) -> asyncio.Future[Exit]:
+        """Return a future of the next end of a run."""
+        waiter: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._exit_waiters.append(waiter)
+        waiter.add_done_callback(self._exit_waiters.remove)
+        return waiter
+
+    async def gone(self) -> Exit:
+        """Return when the container is removed."""
+        return await asyncio.shield(self._gone)
+
+    async def rewrite(self, name: str, spec: ContainerSpec) -> None:
+        """Give it another name or specification; on disk when this returns."""
+        await self._around.store.write_spec(self.record.id, name, spec)
+        self.record = replace(self.record, name=name, spec=spec)
+        self.post(messages.SpecChanged(spec=spec))
+
+    def tell(self, action: Action, **attributes: str) -> None:
+        """Publish an event about it."""
+        labels = {**self.record.image.labels, **self.record.spec.labels}
+        self._around.publish(
+            ContainerEvent(
+                at=self._around.clock.now(),
+                action=action,
+                id=self.record.id,
+                attributes={
+                    **labels,
+                    "name": self.record.name,
+                    "image": self.record.spec.image,
+                    **attributes,
+                },
+            )
+        )
+
+    async def _drain(self) -> None:
+        try:
+            with log.context(container=self.record.id[:12]):
+                while self._inbox:
+                    event = self._inbox.popleft()
+                    for effect in self._automaton.step(event, self._around.clock.now()):
+                        await self._perform(effect)
+        finally:
+            self._busy = False
+            self._idle.set()
+
+    async def _perform(self, effect: Effect) -> None:
+        match effect:
+            case messages.WriteRecord():
+                await self._write(effect.status)
+            case messages.DeleteRecord():
+                await self._delete()
+            case messages.SendSignal():
+                if self.status.run is not None:
+                    self._around.work.signal(self.status.run, effect.signal)
+                faults.reached("stop.signalled")
+            case messages.Freeze():
+                await self._freeze(effect)
+            case messages.Watch():
+                stays = self.record.spec.stdin_open
+                await self.hub.begin(self.control.directory, stays=stays)
+                await self.control.begin()
+                self._around.watcher.watch(self.record.id, effect.run)
+            case messages.SetTimer():
+                self._set_timer(effect.timer, effect.delay_s)
+            case messages.CancelTimer():
+                self._cancel_timer(effect.timer)
+            case messages.Publish():
+                self.tell(effect.action, **effect.attributes)
+                if effect.action is Action.DIE:
+                    self._tell_exit()
+            case messages.Reply():
+                self._answer(effect)
+            case _:
+                self._begin(effect)
+
+    def _begin(
+        self,
+        effect: messages.Prepare | messages.BringUp | messages.Ignite | messages.CleanUp | messages.Remove,
+    ) -> None:
+        """Start long work; its outcome comes back as an event."""
+        record, work = self.record, self._around.work
+        match effect:
+            case messages.Prepare():
+                self._spawn(self._outcome(work.prepare(record), messages.Prepared), "prepare")
+            case messages.BringUp():
+                self._spawn(self._bring_up(record), "bring up")
+            case messages.Ignite():
+                self._spawn(self._outcome(work.ignite(record, effect.run), messages.Ignited), "ignite")
+            case messages.CleanUp():
+                self._spawn(self._outcome(self._clean_up(record), messages.CleanedUp), "clean up")
+            case messages.Remove():
+                self._spawn(
+                    self._outcome(work.remove(record, volumes=effect.volumes), messages.Removed), "remove"
+                )
+            case _:
+                assert_never(effect)
+
+    async def _outcome(
+        self,
+        work: Coroutine[Any, Any, None],
+        event: type[messages.Prepared | messages.Ignited | messages.CleanedUp | messages.Removed],
+    ) -> None:
+        failure: Failure | None = None
+        try:
+            await work
+        except errors.BeeyardError as exc:
+            _log.warning("container_work_failed", work=event.__name__, error=exc.message, reason=exc.reason)
+            failure = Failure(message=exc.message, error=exc)
+        except Exception as exc:  # noqa: BLE001 (whatever it is, the automaton must hear of the end)
+            _log.exception("container_work_broke", work=event.__name__)
+            failure = Failure(message=f"internal error: {exc}", error=exc)
+        self.post(event(failure=failure))
+
+    async def _bring_up(self, record: Record) -> None:
+        try:
+            run = await self._around.work.bring_up(record)
+        except BringUpError as exc:
+            _log.info("container_start_failed", exit_code=exc.exit_code, error=exc.message)
+            failure = Failure(message=exc.message, exit_code=exc.exit_code, error=exc.__cause__)
+            self.post(messages.BringUpFailed(failure=failure))
+        except Exception as exc:  # noqa: BLE001 (likewise)
+            _log.exception("container_start_broke")
+            failure = Failure(message=f"internal error: {exc}", exit_code=125, error=exc)
+            self.post(messages.BringUpFailed(failure=failure))
+        else:
+            self.post(messages.BroughtUp(run=run))
+
+    async def _clean_up(self, record: Record) -> None:
+        await self.hub.end()
+        await self._around.work.clean_up(record)
+
+    async def _freeze(self, effect: messages.Freeze) -> None:
+        failure: Failure | None = None
+        try:
+            await self._around.work.freeze(self.record, frozen=effect.frozen)
+        except errors.BeeyardError as exc:
+            failure = Failure(message=exc.message, error=exc)
+        if effect.answer:
+            self._inbox.appendleft(messages.FreezeDone(failure=failure))
+
+    async def _write(self, status: Status) -> None:
+        """Write until it is on disk: what follows must not happen before. Who waits is told after the first failure."""
+        while True:
+            try:
+                await self._around.store.write_status(self.record.id, status)
+            except errors.Exhausted as exc:
+                _log.error("record_write_failed", error=exc.message)
+                self._fail_all(exc)
+                await self._around.clock.sleep(WRITE_RETRY_S)
+            else:
+                break
+        previous, self.record = self.record.status, replace(self.record, status=status)
+        _reach_fault(previous, status)
+
+    async def _delete(self) -> None:
+        await self._around.store.delete(self.record.id)
+        faults.reached("remove.forgotten")
+        for timer in list(self._timers):
+            self._cancel_timer(timer)
+        self._around.forget(self.record.id)
+        if not self._gone.done():
+            self._gone.set_result(self.last_exit())
+
+    def _tell_exit(self) -> None:
+        for waiter in list(self._exit_waiters):
+            if not waiter.done():
+                waiter.set_result(self.last_exit())
+
+    def _answer(self, reply: messages.Reply) -> None:
+        waiting = self._asks.get(reply.ask)
+        if waiting is None or waiting.done():
+            return
+        if reply.refusal is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(refusals.error(self.record.name, reply.refusal, reply.failure))
+
+    def _fail_all(self, error: errors.BeeyardError) -> None:
+        for waiting in self._asks.values():
+            if not waiting.done():
+                waiting.set_exception(error)
+
+    def _set_timer(self, timer: Timer, delay_s: float) -> None:
+        self._cancel_timer(timer)
+        self._timers[timer] = self._spawn(self._fire(timer, delay_s), f"timer {timer}")
+
+    def _cancel_timer(self, timer: Timer) -> None:
+        task = self._timers.pop(timer, None)
+        if task is not None:
+            task.cancel()
+
+    async def _fire(self, timer: Timer, delay_s: float) -> None:
+        await self._around.clock.sleep(delay_s)
+        self._timers.pop(timer, None)
+        self.post(messages.TimerFired(timer=timer))
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        return self._around.supervisor.spawn(coro, f"container {self.record.id[:12]}: {what}", critical=False)
+
+
+def _reach_fault(before: Status, after: Status) -> None:
+    """Fault points that lie at a written record."""
+    if after.phase is Phase.STARTING:
+        faults.reached("start.recorded")
+    elif after.phase is Phase.REMOVING:
+        faults.reached("remove.recorded")
+    elif after.phase is Phase.CLEANING and before.phase is Phase.UP:
+        faults.reached("exit.recorded")
+    elif after.phase is Phase.UP and before.phase is Phase.STARTING:
+        faults.reached("start.running_recorded")
+    elif after.phase is Phase.UP and after.stop is not None and before.stop is None:
+        faults.reached("stop.recorded")
+    elif after.phase is Phase.IDLE and before.phase is Phase.CLEANING:
+        faults.reached("exit.cleaned")
+    elif after.phase is Phase.IDLE and before.phase is Phase.PREPARING and after.state is State.CREATED:
+        faults.reached("create.done")

@@ -1,0 +1,291 @@
+"""Acquiring a run: network, root file system, configuration, and the runtime's create.
+
+Nothing here is undone on failure: the automaton orders the clean-up, the same after a failure and after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.containerd.kernel import processes
+from services.containerd.lifecycle import faults
+from services.containerd.lifecycle.work import BringUpError
+from services.containerd.logs import options as log_options
+from services.containerd.model.status import NetworkStatus, Run
+from services.containerd.neighbours import sandboxes
+from services.containerd.ocispec import capabilities, resolve, user
+from services.containerd.ocispec.build import build
+from services.containerd.ocispec.facts import Placement
+from services.containerd.rootfs import binds, devices, mounting
+from services.containerd.rootfs.inside import Inside
+from services.containerd.runtime import conmon, oci_cli
+from services.containerd.runtime.conmon import CreateFailed, Streams
+from services.kit import atomic, errors, log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from services.containerd.model.status import Record
+    from services.containerd.neighbours.images import Images
+    from services.containerd.neighbours.sandboxes import Sandboxes
+    from services.containerd.ocispec.facts import HostFacts, Identity, Seccomp
+    from services.containerd.rootfs.mounting import RootMount
+    from services.containerd.runtime.flavour import Flavour
+    from services.containerd.runtime.layout import Bundle, Layout
+    from services.containerd.runtime.spawn import Spawner
+    from services.containerd.seccomp.filters import Filters
+
+_log = log.get(__name__)
+
+STARTS_MAX = 4
+"""So many starts at once: more gain little throughput and double the latency of each."""
+_PASSWD, _GROUP = "/etc/passwd", "/etc/group"
+_INIT_PATHS = ("/usr/bin/tini-static", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
+_PROPAGATIONS_SHARED = ("shared", "rshared")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What of this node a start uses; the same for all containers."""
+
+    layout: Layout
+    host: HostFacts
+    flavours: Mapping[str, Flavour]
+    spawners: Mapping[bool, Spawner]
+    filters: Filters
+    conmon: str
+    cgroup_parent: str
+    boot_id: str
+    log_default: log_options.LogPolicy
+    init_path: str = ""
+
+
+class BringUp:
+    """Acquires runs.
+
+    Args:
+        peer: Returns the record of another container, for namespaces that are shared with it.
+    """
+
+    def __init__(
+        self, machine: Machine, images: Images, sandboxes_: Sandboxes, peer: Callable[[str], Record]
+    ) -> None:
+        self._machine = machine
+        self._images = images
+        self._sandboxes = sandboxes_
+        self._peer = peer
+        self._slots = asyncio.Semaphore(STARTS_MAX)
+
+    async def __call__(self, record: Record) -> Run:
+        """Acquire a run of a container.
+
+        Raises:
+            BringUpError: Why not.
+        """
+        async with self._slots:
+            try:
+                return await self._acquire(record)
+            except CreateFailed as exc:
+                argv = resolve.command(record.spec, record.image).argv
+                message = oci_cli.explain(exc.message)
+                raise BringUpError(message, oci_cli.start_exit_code(exc.message, argv[0])) from exc
+            except errors.BeeyardError as exc:
+                raise BringUpError(exc.message, oci_cli.EXIT_DAEMON) from exc
+            except OSError as exc:
+                raise BringUpError(f"cannot start the container: {exc}", oci_cli.EXIT_DAEMON) from exc
+
+    async def _acquire(self, record: Record) -> Run:
+        machine, container_id = self._machine, record.id
+        flavour = machine.flavours.get(record.status.runtime)
+        if flavour is None:
+            raise errors.FailedPrecondition(
+                f"the runtime {record.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
+            )
+        bundle = machine.layout.bundle(container_id)
+        for directory in (bundle.path, bundle.rootfs, bundle.persist, machine.layout.directory(container_id)):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        network, mounts = await self._neighbours(record)
+        faults.reached("start.sandbox")
+        async with self._placed(record, bundle, network, mounts) as placement:
+            faults.reached("start.mounted")
+            built = build(record.spec, record.image, placement, machine.host)
+            for warning in built.warnings:
+                _log.info("container_warning", container=container_id, warning=warning)
+            atomic.write(bundle.config, json.dumps(built.config).encode(), fsync=False)
+            faults.reached("start.bundled")
+            spawner = machine.spawners[flavour.private_namespace]
+            await spawner.see([bind.source for bind in placement.binds])
+            arguments = conmon.argv(
+                machine.conmon,
+                flavour,
+                machine.layout,
+                container_id,
+                name=record.name,
+                streams=self._streams(record),
+            )
+            pid = await conmon.create(spawner, arguments, bundle)
+        faults.reached("start.created")
+        return self._run(bundle, pid, network)
+
+    def _run(self, bundle: Bundle, pid: int, network: NetworkStatus) -> Run:
+        init = processes.reference(pid)
+        conmon_pid = conmon.read_pid(bundle.conmon_pidfile)
+        conmon_process = processes.reference(conmon_pid) if conmon_pid is not None else None
+        if init is None or conmon_process is None:
+            raise errors.Internal(
+                "the container's processes died right after they were made", reason="RUNTIME_FAILED"
+            )
+        return Run(init=init, conmon=conmon_process, boot_id=self._machine.boot_id, network=network)
+
+    async def _neighbours(self, record: Record) -> tuple[NetworkStatus, tuple[RootMount, ...]]:
+        """Ask netd and imaged at the same time."""
+        if record.spec.network.mode.startswith("container:"):
+            return self._shared_network(record.spec.network.mode), await self._images.mounts(record.id)
+        wanted = sandboxes.spec_to_pb(record.spec, record.image, name=record.name, hostname=hostname(record))
+        try:
+            async with asyncio.TaskGroup() as group:
+                network = group.create_task(self._sandboxes.create(record.id, wanted))
+                mounts = group.create_task(self._images.mounts(record.id))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return network.result(), mounts.result()
+
+    def _shared_network(self, mode: str) -> NetworkStatus:
+        run = self._peer_run(mode)
+        network = run.network or NetworkStatus()
+        return NetworkStatus(
+            netns_path=f"/proc/{run.init.pid}/ns/net" if network.netns_path else "",
+            hosts_path=network.hosts_path,
+            resolv_conf_path=network.resolv_conf_path,
+            hostname_path=network.hostname_path,
+        )
+
+    def _peer_run(self, mode: str) -> Run:
+        peer = self._peer(mode.partition(":")[2])
+        if peer.status.run is None:
+            raise errors.FailedPrecondition(
+                f"container {peer.name}, whose namespace is to be shared, does not run",
+                reason="CONTAINER_NOT_RUNNING",
+            )
+        return peer.status.run
+
+    @contextlib.asynccontextmanager
+    async def _placed(
+        self, record: Record, bundle: Bundle, network: NetworkStatus, mounts: tuple[RootMount, ...]
+    ) -> AsyncIterator[Placement]:
+        """Mount the root and look up everything that the configuration needs."""
+        with contextlib.ExitStack() as opened:
+            netns_path: str | None = None
+            if network.netns_path:
+                # By descriptor: the runtime may live in a mount namespace that does not see netd's mounts.
+                fd = os.open(network.netns_path, os.O_RDONLY | os.O_CLOEXEC)
+                opened.callback(os.close, fd)
+                netns_path = f"/proc/{os.getpid()}/fd/{fd}"
+            yield await asyncio.to_thread(self._place, record, bundle, network, mounts, netns_path)
+
+    def _place(
+        self,
+        record: Record,
+        bundle: Bundle,
+        network: NetworkStatus,
+        mounts: tuple[RootMount, ...],
+        netns_path: str | None,
+    ) -> Placement:
+        spec, machine = record.spec, self._machine
+        mounting.mount_root(mounts, bundle.rootfs)
+        identity = self._look_inside(record, bundle.rootfs)
+        files = mounting.mount_files(spec.files, bundle.files) if spec.files else {}
+        security = spec.security
+        return Placement(
+            container_id=record.id,
+            rootfs=str(bundle.rootfs),
+            cgroup_path=cgroup_path(record, machine.cgroup_parent),
+            identity=identity,
+            netns_path=netns_path,
+            shared_namespaces=self._shared_namespaces(record),
+            hosts_path=network.hosts_path,
+            resolv_conf_path=network.resolv_conf_path,
+            hostname_path=network.hostname_path,
+            hostname=hostname(record),
+            init_path=self._init_path() if spec.init else "",
+            binds=binds.resolve(spec.mounts, files),
+            devices=devices.resolve(security.devices, privileged=security.privileged),
+            block_numbers=devices.block_numbers(spec.resources),
+            seccomp=self._seccomp(record),
+        )
+
+    def _look_inside(self, record: Record, root: Path) -> Identity:
+        spec, image = record.spec, record.image
+        with Inside(root) as inside:
+            inside.check_kernel_directories()
+            identity = user.resolve(
+                resolve.user(spec, image),
+                passwd=inside.read_text(_PASSWD),
+                group=inside.read_text(_GROUP),
+                groups_add=spec.groups,
+            )
+            if not spec.security.read_only_root:
+                inside.ensure_directory(resolve.workdir(spec, image))
+        return identity
+
+    def _shared_namespaces(self, record: Record) -> dict[str, str]:
+        security = record.spec.security
+        paths: dict[str, str] = {}
+        for kind, mode in (("pid", security.pid), ("ipc", security.ipc)):
+            if mode.startswith("container:"):
+                paths[kind] = f"/proc/{self._peer_run(mode).init.pid}/ns/{kind}"
+        return paths
+
+    def _seccomp(self, record: Record) -> Seccomp | None:
+        security = record.spec.security
+        if security.privileged or security.seccomp == "unconfined":
+            return None
+        bounding = capabilities.resolve(
+            add=security.cap_add,
+            drop=security.cap_drop,
+            privileged=False,
+            available=self._machine.host.capabilities,
+        )
+        if security.seccomp:
+            return self._machine.filters.custom(security.seccomp, bounding)
+        return self._machine.filters.default(bounding)
+
+    def _init_path(self) -> str:
+        candidates = (self._machine.init_path,) if self._machine.init_path else _INIT_PATHS
+        for path in candidates:
+            if Path(path).is_file():
+                return path
+        raise errors.Unsupported(
+            f"no init program is installed ({', '.join(candidates)}): install tini or set `init_path`",
+            reason="INIT_MISSING",
+        )
+
+    def _streams(self, record: Record) -> Streams:
+        spec = record.spec
+        policy = log_options.resolve(spec.log, self._machine.log_default)
+        return Streams(
+            tty=spec.tty,
+            stdin=spec.stdin_open,
+            leave_stdin_open=spec.stdin_open and (spec.tty or not spec.stdin_once),
+            log_driver=policy.driver,
+        )
+
+
+def hostname(record: Record) -> str:
+    """Return the container's host name: its own, the node's where it shares the node's network, or its short id."""
+    if record.spec.network.hostname:
+        return record.spec.network.hostname
+    return socket.gethostname() if record.spec.network.mode == "host" else record.id[:12]
+
+
+def cgroup_path(record: Record, default_parent: str) -> str:
+    """Return the container's control group, from the root of each hierarchy."""
+    parent = record.spec.cgroup_parent or default_parent
+    return f"/{parent.strip('/')}/{record.id}"

@@ -1,0 +1,181 @@
+"""Refusing specifications that can never work, before anything is made. Pure.
+
+What depends on the machine or on other containers is checked where it is looked up; what the API cannot even express
+needs no check. Each message names the field as users know it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from services.containerd.model.spec import ContainerSpec, MountKind, RestartMode
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from services.containerd.model.spec import Mount, Network, PortBinding
+
+ENV_MAX = 10_000
+TEXT_BYTES_MAX = 1 << 20
+LIST_MAX = 1_000
+FILE_BYTES_MAX = 1 << 20
+FILES_BYTES_MAX = 16 << 20
+
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_PROPAGATIONS = frozenset({"", "private", "rprivate", "shared", "rshared", "slave", "rslave"})
+_BIND_RECURSIVE = frozenset({"", "enabled", "disabled", "writable", "readonly"})
+_PROTOCOLS = frozenset({"", "tcp", "udp", "sctp"})
+_IPC = frozenset({"", "host", "private", "shareable", "none"})
+_SYSCTL_PREFIXES = ("net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
+
+
+def check(spec: ContainerSpec) -> None:
+    """Refuse a specification that contradicts itself.
+
+    Raises:
+        errors.Invalid: The first fault found (SPEC_INVALID).
+        errors.Unsupported: Something that this version does not do.
+    """
+    _check_texts(spec)
+    _check_lifecycle(spec)
+    _check_network(spec.network)
+    _check_mounts(spec)
+    _check_security(spec)
+
+
+def _check_texts(spec: ContainerSpec) -> None:
+    if not spec.image:
+        raise _invalid("no image is named")
+    if len(spec.env) > ENV_MAX:
+        raise _invalid(f"more than {ENV_MAX} environment variables")
+    for entry in spec.env:
+        if entry.startswith("=") or not entry:
+            raise _invalid(f"invalid environment variable {entry[:80]!r}: it has no name")
+    arguments = (*(spec.entrypoint or ()), *spec.command)
+    pairs = [text for mapping in (spec.labels, spec.annotations) for item in mapping.items() for text in item]
+    texts = (*arguments, *spec.env, *pairs, spec.user, spec.workdir)
+    if any("\0" in text for text in texts):
+        raise _invalid("a text holds a NUL byte")
+    if sum(len(text.encode(errors="surrogateescape")) for text in texts) > TEXT_BYTES_MAX:
+        raise _invalid(
+            f"command line, environment and labels are larger than {TEXT_BYTES_MAX} bytes together"
+        )
+    if spec.workdir and not spec.workdir.startswith("/"):
+        raise _invalid(f"the working directory {spec.workdir!r} is not an absolute path")
+
+
+def _check_lifecycle(spec: ContainerSpec) -> None:
+    policy = spec.restart
+    if policy.retries_max and policy.mode is not RestartMode.ON_FAILURE:
+        raise _invalid(f"a number of retries goes with on-failure, not with {policy.mode}")
+    if spec.auto_remove and policy.mode is not RestartMode.NO:
+        raise _invalid("automatic removal and a restart policy exclude each other")
+
+
+def _check_network(network: Network) -> None:
+    for what, name in (("host name", network.hostname), ("domain name", network.domainname)):
+        if name and _HOSTNAME.fullmatch(name) is None:
+            raise _invalid(f"invalid {what} {name[:80]!r}")
+    alone = network.mode in ("none", "host") or network.mode.startswith("container:")
+    if alone and network.endpoints:
+        raise _invalid(f"network mode {network.mode} cannot be combined with other networks")
+    if network.mode.startswith("container:") and (network.ports or network.hostname or network.dns):
+        raise _invalid("ports, host name and name servers belong to the container whose network is shared")
+    for port in network.ports:
+        _check_port(port)
+    for entry in network.extra_hosts:
+        if ":" not in entry:
+            raise _invalid(f"invalid extra host {entry!r}: write it as name:address")
+
+
+def _check_port(port: PortBinding) -> None:
+    first, last = port.container_port, port.container_port_end or port.container_port
+    host_first, host_last = port.host_port, port.host_port_end or port.host_port
+    if not (1 <= first <= last <= 65_535 and 0 <= host_first <= host_last <= 65_535):
+        raise _invalid(f"invalid port {port.host_port}:{port.container_port}: ports are between 1 and 65535")
+    if host_first and last != first and host_last - host_first != last - first:
+        raise _invalid("the port ranges of node and container differ in length")
+    if port.protocol not in _PROTOCOLS:
+        raise _invalid(f"unknown protocol {port.protocol!r}: there are tcp, udp and sctp")
+
+
+def _check_mounts(spec: ContainerSpec) -> None:
+    if len(spec.mounts) > LIST_MAX or len(spec.files) > LIST_MAX:
+        raise _invalid(f"more than {LIST_MAX} mounts or files")
+    targets: set[str] = set()
+    for mount in spec.mounts:
+        _check_mount(mount)
+        normal = mount.target.rstrip("/")
+        if normal in targets:
+            raise _invalid(f"two mounts at {mount.target}")
+        targets.add(normal)
+    for file in spec.files:
+        _check_target(file.path)
+        if len(file.data) > FILE_BYTES_MAX:
+            raise _invalid(f"the file {file.path} is larger than {FILE_BYTES_MAX} bytes")
+    if sum(len(file.data) for file in spec.files) > FILES_BYTES_MAX:
+        raise _invalid(f"the files are larger than {FILES_BYTES_MAX} bytes together")
+    if spec.volumes_from:
+        raise errors.Unsupported(
+            "volumes-from needs the volume store, which this version has not", reason="NO_VOLUMES"
+        )
+
+
+def _check_mount(mount: Mount) -> None:
+    _check_target(mount.target)
+    if mount.kind in (MountKind.VOLUME, MountKind.IMAGE):
+        raise errors.Unsupported(
+            f"a {mount.kind} mount needs the volume store, which this version has not: use a bind mount",
+            reason="NO_VOLUMES",
+        )
+    if mount.kind is MountKind.BIND and not mount.source.startswith("/"):
+        raise _invalid(f"the bind source {mount.source!r} is not an absolute path")
+    if mount.propagation not in _PROPAGATIONS:
+        raise _invalid(f"unknown mount propagation {mount.propagation!r}")
+    if mount.bind_recursive not in _BIND_RECURSIVE:
+        raise _invalid(f"unknown value {mount.bind_recursive!r} of bind-recursive")
+    if any("," in option or "\0" in option for option in mount.tmpfs_options):
+        raise _invalid("a tmpfs option holds a comma")
+
+
+def _check_target(target: str) -> None:
+    if not target.startswith("/") or "\0" in target or ".." in target.split("/"):
+        raise _invalid(f"the mount target {target!r} is not an absolute path without '..'")
+    if not target.strip("/"):
+        raise _invalid("a mount cannot cover the whole root")
+    if target == "/proc" or target.startswith("/proc/"):
+        raise _invalid(f"the mount target {target} lies in /proc")
+
+
+def _check_security(spec: ContainerSpec) -> None:
+    security = spec.security
+    if not (security.ipc in _IPC or security.ipc.startswith("container:")):
+        raise _invalid(f"unknown ipc mode {security.ipc!r}")
+    if not (security.pid in ("", "host") or security.pid.startswith("container:")):
+        raise _invalid(f"unknown pid mode {security.pid!r}")
+    if security.uts not in ("", "host"):
+        raise _invalid(f"unknown uts mode {security.uts!r}")
+    if security.cgroupns not in ("", "host", "private"):
+        raise _invalid(f"unknown cgroup namespace mode {security.cgroupns!r}")
+    if security.userns not in ("", "host"):
+        raise errors.Unsupported("user namespaces are not supported by this version", reason="NO_USERNS")
+    if security.gpus:
+        raise errors.Unsupported("GPUs are not supported by this version", reason="NO_GPUS")
+    for name in security.sysctls:
+        _check_sysctl(name, spec)
+
+
+def _check_sysctl(name: str, spec: ContainerSpec) -> None:
+    """Refuse parameters of the whole machine: only those of the container's own namespaces are its to set."""
+    if not name.startswith(_SYSCTL_PREFIXES) or "/" in name or ".." in name:
+        raise _invalid(f"sysctl {name} does not belong to a namespace of the container")
+    if name.startswith("net.") and (
+        spec.network.mode == "host" or spec.network.mode.startswith("container:")
+    ):
+        raise _invalid(f"sysctl {name} cannot be set: the network namespace is not the container's own")
+    if not name.startswith("net.") and spec.security.ipc not in ("", "private", "shareable", "none"):
+        raise _invalid(f"sysctl {name} cannot be set: the ipc namespace is not the container's own")
+
+
+def _invalid(message: str) -> errors.Invalid:
+    return errors.Invalid(message, reason="SPEC_INVALID")
