@@ -101,8 +101,10 @@ class Planner:
             if write.table is TASKS:
                 task = view.get(TASKS, write.id)
                 self._forget_or_observe(write.id, task)
-                service_id = (write.new or write.old).service_id
-                self._agenda.mark(_SERVICE + service_id)
+                intended: Task = write.new or write.old
+                self._agenda.mark(_SERVICE + intended.service_id)
+                if intended.node_id:
+                    self._agenda.mark(_NODE + intended.node_id)  # the look at the node may have asked for it
             elif write.table is SERVICES:
                 self._agenda.mark(_SERVICE + write.id)
 
