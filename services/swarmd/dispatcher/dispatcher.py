@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,6 +60,7 @@ class Dispatcher:
         self._sessions = Sessions(rng=rng, period_s=settings.heartbeat_period_s)
         self._live: dict[str, LiveSession] = {}
         self._writer = Writer(store, clock)
+        self._look_for_orphans = asyncio.Event()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -233,6 +235,7 @@ class Dispatcher:
             session.look_at_itself()
         if new is None:
             self._sessions.forget(change.id)
+            self._look_for_orphans.set()
             if session is not None:
                 session.end(_removed(change.id))
                 del self._live[change.id]
@@ -299,11 +302,14 @@ class Dispatcher:
     async def _orphan(self) -> None:
         away_max = timedelta(seconds=self._settings.orphaned_after_s)
         while True:
+            self._look_for_orphans.clear()
             view, now = self._store.view(), self._clock.now()
             lost = orphans.find(view, sorted(orphans.candidates(view)), now=now, away_max=away_max)
             del view
             await self._writer.write([self._orphan_edit(task_id, reason) for task_id, reason in lost.items()])
-            await self._clock.sleep(ORPHANS_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ORPHANS_S):
+                    await self._look_for_orphans.wait()
 
     def _orphan_edit(self, task_id: str, reason: str) -> Edit[objects_pb2.Task]:
         now, leader_id = self._clock.now(), self._self_node_id

@@ -34,32 +34,37 @@ def merge(
     """Return the task with the reported status; None if the report changes nothing.
 
     States only grow: a report of an earlier state is late, and void. A report of the same state counts if its text,
-    container or ports are others. When it was taken and by whom is written by us, whatever the report says.
+    container or ports are others. When the state was taken and by whom is written by us, whatever the report says; it
+    stays with the state when only the text is another, as delays are reckoned from it.
     """
     old = task.status
     if reported.state not in _REPORTABLE or reported.state < old.state:
         return None
     new = objects_pb2.TaskStatus()
     new.CopyFrom(reported)
-    new.message = new.message[:TEXT_CHARS_MAX]
-    new.error = new.error[:TEXT_CHARS_MAX]
-    del new.container.addresses[ADDRESSES_MAX:]
-    del new.ports[PORTS_MAX:]
-    if not reported.HasField("container"):
-        new.ClearField("container")
-    new.applied_at.CopyFrom(old.applied_at)
+    _bound(new)
+    for name in ("applied_at", "running_since"):
+        new.ClearField(name)
+        if old.HasField(name):
+            getattr(new, name).CopyFrom(getattr(old, name))
     new.applied_by = old.applied_by
-    new.ClearField("running_since")
-    if old.HasField("running_since"):
-        new.running_since.CopyFrom(old.running_since)
-    if not old.HasField("applied_at"):
-        new.ClearField("applied_at")
     if new == old:
         return None
-    new.applied_at.FromDatetime(now)
-    new.applied_by = leader_id
+    if new.state != old.state or not old.HasField("applied_at"):
+        new.applied_at.FromDatetime(now)
+        new.applied_by = leader_id
     if new.state == objects_pb2.TASK_STATE_RUNNING and not new.HasField("running_since"):
         new.running_since.FromDatetime(now)
     merged = copy_of(task)
     merged.status.CopyFrom(new)
     return merged
+
+
+def _bound(status: objects_pb2.TaskStatus) -> None:
+    """Cut what a node may make long."""
+    status.message = status.message[:TEXT_CHARS_MAX]
+    status.error = status.error[:TEXT_CHARS_MAX]
+    if len(status.container.addresses) > ADDRESSES_MAX:
+        del status.container.addresses[ADDRESSES_MAX:]
+    if len(status.ports) > PORTS_MAX:
+        del status.ports[PORTS_MAX:]

@@ -1,0 +1,1 @@
+"""The swarm's services as clients see them."""
