@@ -80,11 +80,13 @@ class History:
 
     def _take(self, entries: Sequence[Entry]) -> None:
         index = entries[0].index
-        if not self._began:
+        if not self._began or index < self._start:
+            # The files with the entries before these are gone; a snapshot must cover those, see `recovered`.
             self._began = True
+            self._entries.clear()
             self._start = index
         due = self._start + len(self._entries)
-        if not self._start <= index <= due:
+        if index > due:
             raise Contradiction(f"entry {index} where {due} is due")
         del self._entries[index - self._start :]
         self._entries.extend(entries)

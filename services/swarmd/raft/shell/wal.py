@@ -57,13 +57,13 @@ def read(disk: Disk, keys: KeyRing) -> list[Stored]:
     for position, name in enumerate(names):
         newest = position == len(names) - 1
         scan = frames.scan(disk.read(name))
+        if not (scan.clean or (newest and scan.torn)):
+            raise _corrupt(disk, name, scan.end, "the checksum does not hold in what was durable")
+        if not scan.frames and newest:
+            _log.warning("raft_log_file_unfinished", file=name)
+            disk.remove(name)  # the crash came while it was being made; nothing was in it yet
+            break
         if not scan.clean:
-            if not (newest and scan.torn):
-                raise _corrupt(disk, name, scan.end, "the checksum does not hold in what was durable")
-            if not scan.frames:
-                _log.warning("raft_log_file_unfinished", file=name)
-                disk.remove(name)  # the crash came while it was being made; nothing was in it yet
-                break
             _log.warning("raft_log_tail_cut", file=name, offset=scan.end)
             disk.truncate(name, scan.end)
         stored.append(_unseal(disk, name, scan, keys))
