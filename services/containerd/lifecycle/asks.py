@@ -184,7 +184,7 @@ def _stop_running(
     if not start_wanted:
         effects += machine.answer(machine.waiting.starters, Refusal.STOPPED)
     first = SIGKILL if grace_s == 0 else signal
-    deadline = None if grace_s < 0 else now + timedelta(seconds=grace_s)
+    deadline = _sooner(machine, None if grace_s < 0 else now + timedelta(seconds=grace_s))
     effects += [
         machine.move(
             stop=Stop(signal=first, deadline=deadline),
@@ -195,6 +195,14 @@ def _stop_running(
         Publish(action=Action.KILL, attributes={"signal": first}),
     ]
     return effects
+
+
+def _sooner(machine: Automaton, deadline: datetime | None) -> datetime | None:
+    """Return the deadline that holds when a stop is asked for while another one waits: the sooner, as was promised."""
+    under_way = machine.status.stop
+    if under_way is None or under_way.deadline is None:
+        return deadline
+    return under_way.deadline if deadline is None else min(deadline, under_way.deadline)
 
 
 def send_stop(machine: Automaton, now: datetime) -> list[Effect]:

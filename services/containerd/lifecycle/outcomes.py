@@ -117,8 +117,9 @@ def exited(machine: Automaton, event: Exited, now: datetime) -> list[Effect]:
     status = machine.status
     if status.phase is not Phase.UP:
         return []
-    at = event.at or now
-    uptime_s = (at - status.started_at).total_seconds() if status.started_at is not None else 0.0
+    started_at = status.started_at or now
+    at = max(event.at or now, started_at)  # the time of a file is some milliseconds behind the clock
+    uptime_s = (at - started_at).total_seconds()
     starters = machine.answer(machine.waiting.starters) if not status.start_wanted else []
     freezers = machine.answer(machine.waiting.freezers, Refusal.NOT_RUNNING)
     after = _after_end(machine, exit_code=event.exit_code, uptime_s=uptime_s, now=at)
