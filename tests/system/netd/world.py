@@ -46,12 +46,7 @@ class Namespace:
 
         def main() -> None:
             try:
-                descriptor = os.open(self.path, os.O_RDONLY)
-                try:
-                    assert os.fstat(descriptor).st_ino != HOST_NAMESPACE, "a test reached for the host's namespace"
-                    assert _libc.setns(descriptor, 0x40000000) == 0, os.strerror(ctypes.get_errno())
-                finally:
-                    os.close(descriptor)
+                self.enter_for_good()
                 outcome.append(function())
             except BaseException as error:
                 failure.append(error)
@@ -62,6 +57,21 @@ class Namespace:
         if failure:
             raise failure[0]
         return outcome[0]
+
+    def enter_for_good(self) -> None:
+        """Move the calling thread inside: only for threads that do nothing else for the rest of their life."""
+        assert threading.current_thread() is not threading.main_thread()
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            assert os.fstat(descriptor).st_ino != HOST_NAMESPACE, "a test reached for the host's namespace"
+            assert _libc.setns(descriptor, 0x40000000) == 0, os.strerror(ctypes.get_errno())
+        finally:
+            os.close(descriptor)
+
+    def let_go(self) -> None:
+        """Take the file away."""
+        subprocess.run(["umount", "--lazy", str(self.path)], check=False, capture_output=True)
+        self.path.unlink(missing_ok=True)
 
     def socket(self, kind: int, family: int = socket.AF_INET) -> socket.socket:
         """Return a socket that belongs to the namespace, whoever uses it."""
@@ -85,8 +95,7 @@ def namespace(directory: Path) -> Iterator[Namespace]:
     try:
         yield Namespace(path)
     finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
-        path.unlink()
+        Namespace(path).let_go()
 
 
 @contextmanager
@@ -157,7 +166,7 @@ class Daemon:
         self.stop()
         directory = self.run / "netd" / "ns"
         for path in directory.iterdir() if directory.exists() else ():
-            subprocess.run(["umount", "--lazy", str(path)], check=False, capture_output=True)
+            Namespace(path).let_go()
 
 
 class Server:
