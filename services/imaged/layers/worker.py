@@ -11,9 +11,11 @@ import ctypes
 import os
 import signal
 import socket
+import stat
 import sys
 from typing import TYPE_CHECKING
 
+from services.imaged import disk
 from services.imaged.layers import apply, changes, decompress, diff, jobs, limits, usage
 from services.imaged.layers.lower import LowerTree
 from services.imaged.layers.pipeline import Ahead, Hasher, read_chunks
@@ -120,8 +122,15 @@ def _reporter(channel: socket.socket) -> Callable[[int], None]:
 
 
 def _export(job: jobs.ExportJob, output: int) -> jobs.ExportResult:
+    reserve = disk.Reserve(output) if stat.S_ISREG(os.fstat(output).st_mode) else None
     with open(output, "wb", buffering=1 << 20, closefd=False) as file:
-        written = diff.write_layer(_compare(job.comparison), file.write)
+
+        def write(data: bytes) -> None:
+            if reserve is not None:
+                reserve.take(len(data))
+            file.write(data)
+
+        written = diff.write_layer(_compare(job.comparison), write)
     return jobs.ExportResult(
         sha256_hex=written.sha256_hex,
         tar_bytes=written.tar_bytes,

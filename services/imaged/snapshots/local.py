@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.imaged import disk, faults
+from services.imaged import disk, faults, streams
 from services.imaged.layers import jobs
 from services.imaged.layers.changes import ChangeKind
 from services.imaged.model import digest as digests
@@ -26,7 +26,7 @@ from services.kit import errors, log
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from services.imaged.layers.workers import WorkerPool
     from services.imaged.model.digest import Digest
@@ -251,30 +251,17 @@ class LocalSnapshots:
         measured = await self._workers.measure(self._driver.target(record.directory))
         return Usage(size_bytes=measured.size_bytes, inode_count=measured.inode_count)
 
-    async def changes(self, key: str) -> AsyncIterator[Sequence[PathChange]]:
+    async def changes(self, key: str) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield changed paths in batches."""
-        comparison = await self._comparison(key)
-        reading, writing = os.pipe()
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=1 << 20)
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0)
-        )
-        job = self._supervisor.spawn(self._list_changes(comparison, writing), "list changes", critical=False)
-        try:
-            batch: list[PathChange] = []
-            while line := await reader.readline():
-                kind, _, path = line.decode().rstrip("\n").partition(" ")
-                batch.append(PathChange(ChangeKind(kind), path))
-                if len(batch) == CHANGES_BATCH_MAX:
-                    yield batch
-                    batch = []
-            await job
-            if batch:
-                yield batch
-        finally:
-            transport.close()
-            job.cancel()
+        job = jobs.ListChangesJob(comparison=await self._comparison(key))
+        rest = b""
+        async with contextlib.aclosing(
+            streams.from_pipe(lambda output: self._workers.list_changes(job, output))
+        ) as chunks:
+            async for chunk in chunks:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for start in range(0, len(lines), CHANGES_BATCH_MAX):
+                    yield [_change(line) for line in lines[start : start + CHANGES_BATCH_MAX]]
 
     async def export(self, key: str, output: int) -> jobs.ExportResult:
         """Write the changes of a snapshot as a layer's tar."""
@@ -373,12 +360,6 @@ class LocalSnapshots:
             raise _not_active(key)
         return self._driver.comparison(record.directory, [parent.directory for parent in parents])
 
-    async def _list_changes(self, comparison: jobs.Comparison, output: int) -> None:
-        try:
-            await self._workers.list_changes(jobs.ListChangesJob(comparison=comparison), output)
-        finally:
-            os.close(output)
-
     def _mounts_of(self, record: Record, parents: Sequence[str]) -> tuple[Mount, ...]:
         if record.snapshot.kind is Kind.VIEW:
             return self._driver.mounts(parents[0], parents[1:], read_only=True)
@@ -407,6 +388,11 @@ def not_found(key: str) -> errors.NotFound:
         reason="SNAPSHOT_NOT_FOUND",
         metadata={"key": key[:KEY_CHARS_MAX]},
     )
+
+
+def _change(line: bytes) -> PathChange:
+    kind, _, path = line.decode().partition(" ")
+    return PathChange(ChangeKind(kind), path)
 
 
 def _not_active(key: str) -> errors.FailedPrecondition:

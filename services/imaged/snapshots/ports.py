@@ -7,7 +7,7 @@ committed one under another key. `tests/contract/imaged` holds the suite that ev
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -134,7 +134,7 @@ class Snapshots(Protocol):
         """Return what belongs to it alone."""
         ...
 
-    def changes(self, key: str) -> AsyncIterator[Sequence[PathChange]]:
+    def changes(self, key: str) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield what it has changed against its parent, by path, in batches."""
         ...
 

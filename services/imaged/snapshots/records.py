@@ -87,6 +87,22 @@ class Table:
         )
         return {row["manifest_digest"]: row["number"] for row in rows}
 
+    def layer_sizes(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """Return the sizes of the committed snapshots by key."""
+        rows = connection.execute(
+            "SELECT key, size_bytes FROM snapshots WHERE driver = ? AND kind = ?",
+            (self.driver, Kind.COMMITTED.value),
+        )
+        return {row["key"]: row["size_bytes"] for row in rows}
+
+    def keys_using(self, connection: sqlite3.Connection, manifest_digest: Digest) -> list[str]:
+        """Return the keys of the containers' snapshots that stand on an image."""
+        rows = connection.execute(
+            "SELECT key FROM snapshots WHERE driver = ? AND manifest_digest = ? ORDER BY key",
+            (self.driver, str(manifest_digest)),
+        )
+        return [row["key"] for row in rows]
+
     def put(self, connection: sqlite3.Connection, record: Record) -> None:
         """Add a snapshot; its key must be free."""
         snapshot = record.snapshot

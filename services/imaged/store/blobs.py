@@ -10,7 +10,7 @@ from services.imaged.model import digest as digests
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from services.imaged.model.digest import Digest
@@ -77,7 +77,7 @@ class BlobStore:
             raise corrupt(digest)
         return data
 
-    def read(self, descriptor: int, offset: int, length: int) -> Iterator[bytes]:
+    def read(self, descriptor: int, offset: int, length: int) -> Generator[bytes, None, None]:
         """Yield `length` bytes of an open blob from `offset`, in parts of at most `READ_BYTES`."""
         end = offset + length
         while offset < end:

@@ -90,6 +90,7 @@ class Ingest:
         self._busy = busy
         self._is_resumable = path.name.startswith(_RESUMABLE_PREFIX)
         self._sha = hashlib.sha256()
+        self._adopted: Digest | None = None
         self.offset = 0
         """Bytes that are here."""
         self._reserve = disk.Reserve(blobs)
@@ -123,9 +124,24 @@ class Ingest:
             raise disk.full() if disk.is_full(error) else error from error
         faults.point("ingest.half_written")
 
+    @property
+    def descriptor(self) -> int:
+        """Where another program of ours may write the whole content, to be followed by `adopt`."""
+        assert self._descriptor >= 0, "the ingest has ended"
+        return self._descriptor
+
+    def adopt(self, digest: Digest, size_bytes: int) -> None:
+        """Take the word of the program that has written to `descriptor` for what it has written."""
+        assert os.fstat(self._descriptor).st_size == size_bytes, "the writer has not written what it says"
+        self._adopted, self.offset = digest, size_bytes
+
     def digest(self) -> Digest:
         """Return the digest of what has been written so far."""
-        return Digest(self._sha.hexdigest())
+        return self._adopted or Digest(self._sha.hexdigest())
+
+    def open_again(self) -> int:
+        """Return a new descriptor of what is written, at its start; it outlives the ingest and the commit."""
+        return os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY | os.O_CLOEXEC)
 
     def restart(self) -> None:
         """Drop what has been written."""
@@ -156,6 +172,9 @@ class Ingest:
                 f"content with digest {info.digest} arrived where {expected} was expected",
                 reason="DIGEST_MISMATCH",
             )
+        if (self._blobs / info.digest.hex).exists():
+            self.close(keep=False)
+            return info
         try:
             os.fsync(self._descriptor)
         except OSError as error:

@@ -1,0 +1,1 @@
+"""Images from elsewhere: the peers of the swarm, and whatever else implements `Source`."""
