@@ -10,13 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from services.imaged.model import digest as digests
 from services.imaged.model import document as documents
 from services.imaged.model import platform as platforms
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
 _NS_PER_MS = 1_000_000
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -44,7 +42,7 @@ class RunConfig:
     cmd: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     working_dir: str = ""
-    labels: Mapping[str, str] = field(default=_EMPTY, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     stop_signal: str = ""
     healthcheck: Healthcheck | None = None
     shell: tuple[str, ...] = ()

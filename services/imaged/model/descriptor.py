@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from services.imaged.model import digest as digests
@@ -17,8 +16,6 @@ ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 ANNOTATION_CONTAINERD_NAME = "io.containerd.image.name"
 """Set by Docker and containerd in archives: the full name, where the OCI annotation often holds the tag alone."""
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
@@ -28,7 +25,7 @@ class Descriptor:
     digest: digests.Digest
     size_bytes: int
     platform: platforms.Platform | None = None
-    annotations: Mapping[str, str] = field(default=_EMPTY, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def to_fields(self) -> dict[str, object]:
         """Return the JSON object of the OCI specification."""
