@@ -1,37 +1,40 @@
-"""How commands are written: async functions that get a Session, with docker's conventions for options."""
+"""How commands are written: functions that get a Session, with docker's conventions for options."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.errors import UNREACHABLE, render_error
+from services.kit import errors
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-
+    from cli.transport.call import Call
 T = TypeVar("T")
+Response = TypeVar("Response")
 F = TypeVar("F", bound="Callable[..., Any]")
 
+AT_ONCE_MAX = 50
+"""Calls that one command has in progress: `rm` of a thousand containers is no storm."""
 
-def with_session(function: Callable[..., Awaitable[T]]) -> Callable[..., T]:
-    """Give the command a Session as its first argument, run it on a loop of its own, and close what it opened."""
+
+def with_session(function: Callable[..., T]) -> Callable[..., T]:
+    """Give the command a Session as its first argument, and close it afterwards."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> T:
-        import asyncio
-
-        options = click.get_current_context().find_root().obj
-
-        async def body() -> T:
-            session = options()
-            try:
-                return await function(session, *args, **kwargs)
-            finally:
-                await session.close()
-
-        return asyncio.run(body())
+        session = click.get_current_context().find_root().obj()
+        try:
+            return function(session, *args, **kwargs)
+        finally:
+            session.close()
 
     return run
 
@@ -89,21 +92,59 @@ def parse_filters(given: Sequence[str]) -> dict[str, list[str]]:
     return filters
 
 
-async def for_each(names: Sequence[str], action: Callable[[str], Awaitable[str | None]]) -> int:
-    """Do one thing to many objects: print each result or error, go on, and return 1 if any failed, as docker does."""
-    import sys
+def for_each(names: Sequence[str], action: Callable[[str], str | None]) -> int:
+    """Do one thing to many objects: print each result or error, go on, and return 1 if any failed, as docker does.
 
-    from cli.errors import render_error
-    from services.kit import errors
+    Raises:
+        errors.BeeyardError: The daemon is out of reach: nothing would be different for the next.
+    """
+    return sum(_report(functools.partial(action, name)) for name in names) and 1
+
+
+def for_each_at_once(
+    names: Sequence[str],
+    begin: Callable[[str], Call[Any, Response]],
+    finish: Callable[[str, Response], str | None] | None = None,
+) -> int:
+    """Do one thing to many objects, up to `AT_ONCE_MAX` of them together; print in the order of the names.
+
+    Args:
+        names: The objects.
+        begin: Starts the call for one.
+        finish: Returns what to print of the response; without it the name is printed.
+
+    Raises:
+        errors.BeeyardError: As in `for_each`.
+    """
+    rest = iter(names)
+    begun: deque[tuple[str, Call[Any, Response]]] = deque()
+
+    def begin_more() -> None:
+        for name in itertools.islice(rest, AT_ONCE_MAX - len(begun)):
+            begun.append((name, begin(name)))
+
+    def end_first() -> str | None:
+        name, call = begun.popleft()
+        response = call.result()
+        return name if finish is None else finish(name, response)
 
     failed = 0
-    for name in names:
-        try:
-            text = await action(name)
-        except errors.BeeyardError as exc:
-            failed = 1
-            print(render_error(exc), file=sys.stderr)
-        else:
-            if text:
-                print(text)
+    begin_more()
+    while begun:
+        failed |= _report(end_first)
+        begin_more()
     return failed
+
+
+def _report(action: Callable[[], str | None]) -> int:
+    """Print the result of an action or its error; return 1 if it failed."""
+    try:
+        text = action()
+    except errors.BeeyardError as exc:
+        if exc.reason in UNREACHABLE:
+            raise
+        print(render_error(exc), file=sys.stderr)
+        return 1
+    if text:
+        print(text)
+    return 0

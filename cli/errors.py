@@ -9,6 +9,18 @@ EXIT_USAGE = 125
 """Of run and create: the engine's fault, not the container's."""
 
 
+UNREACHABLE = frozenset(
+    {
+        "DAEMON_UNREACHABLE",
+        "MANAGER_UNREACHABLE",
+        "SOCKET_PERMISSION_DENIED",
+        "CONNECTION_LOST",
+        "HOST_INVALID",
+    }
+)
+"""Reasons that are about the way to the daemon, not about the object that was asked for."""
+
+
 class ExitWith(Exception):
     """End with this code and print nothing more: the code is the command's answer (a container's, for instance)."""
 

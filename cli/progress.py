@@ -6,18 +6,15 @@ The state is polled like docker's client does; nothing is lost if the manager ch
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
 from beeyard.swarm.v1 import objects_pb2 as objects
-from cli import swarm_lists
+from cli import api, clock, swarm_lists
 from cli.views import task as task_view
-from services.kit import errors, system
-from services.kit.rpc import client
+from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,29 +136,29 @@ class Display:
         return max(20, shutil.get_terminal_size().columns - 1)
 
 
-async def wait(session: Session, service_id: str, *, quiet: bool) -> None:
+def wait(session: Session, service_id: str, *, quiet: bool) -> None:
     """Wait until the service has converged.
 
     Raises:
         errors.FailedPrecondition: The update was paused or rolled back; the message says why.
         errors.BeeyardError: The swarm stays unreachable.
     """
-    clock = system.SystemClock()
     display = Display(quiet=quiet)
-    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
     stable_since: float | None = None
     unavailable_since: float | None = None
     rolling_back = False
     while True:
         try:
             request = pb.GetServiceRequest(service=service_id)
-            entry = (await client.call(stub.GetService(request, timeout=swarm_lists.READ_TIMEOUT_S))).service
-            tasks = await swarm_lists.tasks(session, {"service": [service_id]}, quiet=True)
+            entry = (
+                session.call(api.Services.GetService, request, timeout_s=swarm_lists.READ_TIMEOUT_S)
+            ).service
+            tasks = swarm_lists.tasks(session, {"service": [service_id]}, quiet=True)
         except errors.Unavailable:
             unavailable_since = unavailable_since or clock.monotonic()
             if clock.monotonic() - unavailable_since > UNAVAILABLE_MAX_S:
                 raise
-            await asyncio.sleep(POLL_S)
+            session.pause(POLL_S)
             continue
         unavailable_since = None
         progress = measure(entry, tasks)
@@ -185,7 +182,7 @@ async def wait(session: Session, service_id: str, *, quiet: bool) -> None:
         else:
             left = max(1, round(monitor_s - (now - stable_since)))
             display.draw(progress, f"Waiting {left} seconds to verify that tasks are stable...")
-        await asyncio.sleep(POLL_S)
+        session.pause(POLL_S)
 
 
 def _raise_if_stopped(service: objects.Service) -> None:

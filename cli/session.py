@@ -3,105 +3,129 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from grpc.aio import (
+        StreamStreamMultiCallable,
+        StreamUnaryMultiCallable,
+        UnaryStreamMultiCallable,
+        UnaryUnaryMultiCallable,
+    )
 
-    import grpc.aio
+    from cli.target import Target
+    from cli.transport.call import Call
+    from cli.transport.channel import Channel
 
-    from cli.target import Credentials, Target
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
-Daemon = Literal["imaged", "containerd", "netd", "swarmd"]
+DAEMONS = ("imaged", "containerd", "netd", "swarmd")
 NODE_METADATA = "beeyard-node"
 DAEMON_METADATA = "beeyard-daemon"
-CONNECT_TIMEOUT_S = 3.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """The global options of one invocation, and its channels."""
+    """The global options of one invocation, and its channels. Methods are those of `cli.api`."""
 
     target: Target
     node: str = ""
     """Act on this node of the swarm, through the gateway."""
-    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    _channels: dict[str, Channel] = field(default_factory=dict)
 
-    async def channel(self, daemon: Daemon) -> grpc.aio.Channel:
-        """Return the channel on which a daemon's services answer.
+    @overload
+    def start(
+        self,
+        method: UnaryUnaryMultiCallable[Request, Response] | UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout_s: float | None = None,
+        daemon: str = "",
+    ) -> Call[Request, Response]: ...
+
+    @overload
+    def start(
+        self,
+        method: StreamUnaryMultiCallable[Request, Response] | StreamStreamMultiCallable[Request, Response],
+        *,
+        timeout_s: float | None = None,
+        daemon: str = "",
+    ) -> Call[Request, Response]: ...
+
+    def start(
+        self, method: Any, request: Any = None, *, timeout_s: float | None = None, daemon: str = ""
+    ) -> Call[Any, Any]:
+        """Begin a call.
+
+        Args:
+            method: What to call.
+            request: The request, if the method takes one; else the call is open for many.
+            timeout_s: After this time it fails; None is for calls that may last.
+            daemon: Who is to serve it, where all do (`api.System`).
 
         Raises:
-            errors.Unavailable: Nothing answers there; the message says what to check.
+            errors.BeeyardError: Nothing answers there; the message says what to check.
         """
-        through_gateway = bool(self.node) or self.target.directory is None
-        metadata: tuple[tuple[str, str], ...] = ()
-        if through_gateway and daemon != "swarmd":
-            metadata = ((DAEMON_METADATA, daemon),)
-            if self.node:
-                metadata = (*metadata, (NODE_METADATA, self.node))
-        if daemon not in self._channels:
-            if self.target.directory is not None:
-                socket = self.target.directory / f"{'swarmd' if through_gateway else daemon}.sock"
-                self._channels[daemon] = self._unix(socket, metadata)
-            else:
-                self._channels[daemon] = await self._manager(metadata)
-        return self._channels[daemon]
+        channel = self.channel(daemon or method.daemon)
+        return channel.start(method.path, method.response, request, timeout_s=timeout_s)
 
-    @staticmethod
-    def _unix(socket: Path, metadata: tuple[tuple[str, str], ...]) -> grpc.aio.Channel:
-        from services.kit.rpc import client
+    def call(
+        self,
+        method: UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout_s: float | None = None,
+        daemon: str = "",
+    ) -> Response:
+        """Call and wait for the response.
 
-        if not socket.exists():
-            raise errors.Unavailable(
-                f"cannot connect to {socket.stem} at unix://{socket}: is the daemon running? "
-                f"(systemctl status beeyard-{socket.stem}; --host aims elsewhere)",
-                reason="DAEMON_UNREACHABLE",
-            )
-        return client.channel_unix(socket, metadata)
+        Raises:
+            errors.BeeyardError: What the daemon answered, or that it did not.
+        """
+        return self.start(method, request, timeout_s=timeout_s, daemon=daemon).result()
 
-    async def _manager(self, metadata: tuple[tuple[str, str], ...]) -> grpc.aio.Channel:
-        """Connect to the first manager that answers."""
-        import asyncio
+    def channel(self, daemon: str) -> Channel:
+        """Return the connection on which a daemon's services answer; a new one if the last was lost."""
+        channel = self._channels.get(daemon)
+        if channel is None or not channel.usable:
+            channel = self._channels[daemon] = self._connect(daemon)
+        return channel
 
-        import grpc
+    def pause(self, seconds: float) -> None:
+        """Let time pass, while the connections stay alive."""
+        from cli import clock
 
-        from services.kit.rpc import client
+        end = clock.monotonic() + seconds
+        while (left := end - clock.monotonic()) > 0:
+            channels = [channel for channel in self._channels.values() if channel.usable]
+            if not channels:
+                clock.sleep(left)
+            for channel in channels:
+                channel.pump(min(left / len(channels), 0.5))
 
-        credentials = _tls(self.target.credentials)
-        for address in self.target.managers:
-            channel = client.channel_tls(address, credentials, "swarm-manager", metadata)
-            try:
-                await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
-            except (TimeoutError, grpc.RpcError):
-                await channel.close()
-            else:
-                return channel
-        raise errors.Unavailable(
-            f"no manager answers at {', '.join(self.target.managers)} within {CONNECT_TIMEOUT_S:.0f} s each",
-            reason="MANAGER_UNREACHABLE",
-        )
-
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close what was opened."""
         for channel in self._channels.values():
-            await channel.close()
+            channel.close()
 
+    def _connect(self, daemon: str) -> Channel:
+        from cli.transport import connect
 
-def _tls(credentials: Credentials | None) -> grpc.ChannelCredentials:
-    """Read the client's certificate."""
-    import grpc
-
-    if credentials is None:
-        raise errors.Invalid(
-            "managers are reached with a client certificate: set BEEYARD_CERT_PATH, or make a context with "
-            "`swarmctl context create`",
-            reason="CREDENTIALS_MISSING",
-        )
-    try:
-        return grpc.ssl_channel_credentials(
-            credentials.ca.read_bytes(), credentials.key.read_bytes(), credentials.certificate.read_bytes()
-        )
-    except OSError as exc:
-        raise errors.Invalid(f"client certificate: {exc}", reason="CREDENTIALS_MISSING") from exc
+        assert daemon in DAEMONS, f"no daemon {daemon!r}"
+        through_gateway = bool(self.node) or self.target.directory is None
+        metadata: list[tuple[str, str]] = []
+        if through_gateway and daemon != "swarmd":
+            metadata.append((DAEMON_METADATA, daemon))
+        if self.node and daemon != "swarmd":
+            if not self.node.isprintable() or not self.node.isascii():
+                raise errors.Invalid(
+                    f"--node {self.node!r}: give an id or a host name", reason="NODE_INVALID"
+                )
+            metadata.append((NODE_METADATA, self.node))
+        if self.target.directory is None:
+            return connect.manager(self.target.managers, self.target.credentials, metadata)
+        socket = self.target.directory / f"{'swarmd' if through_gateway else daemon}.sock"
+        return connect.unix(socket, metadata)

@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
-from services.kit.rpc import client
+from cli import api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,16 +30,15 @@ def warn_stale(stale: bool) -> None:
         print(STALE, file=sys.stderr)
 
 
-async def nodes(
+def nodes(
     session: Session, chosen: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[list[objects.Node], str]:
     """All nodes, and the id of the node that was asked."""
-    stub: stubs.NodeServiceStub = stubs.NodeServiceStub(await session.channel("swarmd"))
     found: list[objects.Node] = []
     token = ""
     while True:
         request = pb.ListNodesRequest(filters=filters(chosen or {}), page_size=PAGE_SIZE, page_token=token)
-        page = await client.call(stub.ListNodes(request, timeout=READ_TIMEOUT_S))
+        page = session.call(api.Nodes.ListNodes, request, timeout_s=READ_TIMEOUT_S)
         found += page.nodes
         token = page.next_page_token
         if not token:
@@ -48,16 +46,15 @@ async def nodes(
             return found, page.self_node_id
 
 
-async def services(
+def services(
     session: Session, chosen: Mapping[str, Sequence[str]] | None = None
 ) -> list[pb.ServiceWithCounts]:
     """All services with their counts."""
-    stub: stubs.ServiceServiceStub = stubs.ServiceServiceStub(await session.channel("swarmd"))
     found: list[pb.ServiceWithCounts] = []
     token = ""
     while True:
         request = pb.ListServicesRequest(filters=filters(chosen or {}), page_size=PAGE_SIZE, page_token=token)
-        page = await client.call(stub.ListServices(request, timeout=READ_TIMEOUT_S))
+        page = session.call(api.Services.ListServices, request, timeout_s=READ_TIMEOUT_S)
         found += page.services
         token = page.next_page_token
         if not token:
@@ -65,16 +62,15 @@ async def services(
             return found
 
 
-async def tasks(
+def tasks(
     session: Session, chosen: Mapping[str, Sequence[str]], *, quiet: bool = False
 ) -> list[objects.Task]:
     """All tasks that the filters select."""
-    stub: stubs.TaskServiceStub = stubs.TaskServiceStub(await session.channel("swarmd"))
     found: list[objects.Task] = []
     token = ""
     while True:
         request = pb.ListTasksRequest(filters=filters(chosen), page_size=PAGE_SIZE, page_token=token)
-        page = await client.call(stub.ListTasks(request, timeout=READ_TIMEOUT_S))
+        page = session.call(api.Tasks.ListTasks, request, timeout_s=READ_TIMEOUT_S)
         found += page.tasks
         token = page.next_page_token
         if not token:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
 from beeyard.swarm.v1 import objects_pb2 as objects
-from cli import swarm_lists
+from cli import api, clock, swarm_lists
 from cli.command import (
     filter_option,
     for_each,
@@ -23,8 +22,7 @@ from cli.command import (
 from cli.format import output
 from cli.views import node as view
 from cli.views import task as task_view
-from services.kit import errors, system
-from services.kit.rpc import client
+from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,30 +39,24 @@ _AVAILABILITIES = {
 _ROLES = {"manager": objects.NODE_ROLE_MANAGER, "worker": objects.NODE_ROLE_WORKER}
 
 
-async def _stub(session: Session) -> stubs.NodeServiceStub:
-    return stubs.NodeServiceStub(await session.channel("swarmd"))
-
-
-async def _get(session: Session, node: str) -> objects.Node:
-    stub = await _stub(session)
-    response = await client.call(
-        stub.GetNode(pb.GetNodeRequest(node=node), timeout=swarm_lists.READ_TIMEOUT_S)
+def _get(session: Session, node: str) -> objects.Node:
+    response = session.call(
+        api.Nodes.GetNode, pb.GetNodeRequest(node=node), timeout_s=swarm_lists.READ_TIMEOUT_S
     )
     swarm_lists.warn_stale(response.stale)
     return response.node
 
 
-async def _change(session: Session, node: str, change: Callable[[objects.NodeSpec], None]) -> objects.Node:
+def _change(session: Session, node: str, change: Callable[[objects.NodeSpec], None]) -> objects.Node:
     """Read, change and write a node's spec; again if somebody else was quicker."""
-    stub = await _stub(session)
     for attempt in range(RETRIES_MAX):
-        found = await _get(session, node)
+        found = _get(session, node)
         spec = objects.NodeSpec()
         spec.CopyFrom(found.spec)
         change(spec)
         request = pb.UpdateNodeRequest(node=found.id, version=found.meta.version, spec=spec)
         try:
-            return (await client.call(stub.UpdateNode(request, timeout=WRITE_TIMEOUT_S))).node
+            return session.call(api.Nodes.UpdateNode, request, timeout_s=WRITE_TIMEOUT_S).node
         except errors.Conflict:
             if attempt == RETRIES_MAX - 1:
                 raise
@@ -76,9 +68,9 @@ async def _change(session: Session, node: str, change: Callable[[objects.NodeSpe
 @format_option
 @quiet_option
 @with_session
-async def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -> None:
+def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -> None:
     """List nodes in the swarm."""
-    nodes, self_id = await swarm_lists.nodes(session, parse_filters(filters))
+    nodes, self_id = swarm_lists.nodes(session, parse_filters(filters))
     rows = [view.row(node, self_id) for node in nodes]
     output.print_rows(
         rows, style=style, default=view.DEFAULT, headers=view.HEADERS, quiet_field="ID" if quiet else ""
@@ -90,14 +82,14 @@ async def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: b
 @click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
 @click.argument("nodes", metavar="self|NODE", nargs=-1, required=True)
 @with_session
-async def inspect(session: Session, style: str, nodes: tuple[str, ...], *, pretty: bool) -> int:
+def inspect(session: Session, style: str, nodes: tuple[str, ...], *, pretty: bool) -> int:
     """Display detailed information on one or more nodes."""
     found: list[objects.Node] = []
 
-    async def get(name: str) -> None:
-        found.append(await _get(session, name))
+    def get(name: str) -> None:
+        found.append(_get(session, name))
 
-    code = await for_each(nodes, get)
+    code = for_each(nodes, get)
     if pretty:
         print("\n\n".join(view.pretty(node) for node in found))
     else:
@@ -113,7 +105,7 @@ async def inspect(session: Session, style: str, nodes: tuple[str, ...], *, prett
 @click.option("--no-resolve", is_flag=True, help="Do not map IDs to Names")
 @click.argument("nodes", metavar="NODE", nargs=-1)
 @with_session
-async def ps(
+def ps(
     session: Session,
     filters: tuple[str, ...],
     style: str,
@@ -124,13 +116,13 @@ async def ps(
     no_resolve: bool,
 ) -> None:
     """List tasks running on one or more nodes, defaults to current node."""
-    chosen = [(await _get(session, name)).id for name in nodes or ("self",)]
-    tasks = await swarm_lists.tasks(session, {**parse_filters(filters), "node": chosen})
-    known, _ = await swarm_lists.nodes(session)
+    chosen = [_get(session, name).id for name in nodes or ("self",)]
+    tasks = swarm_lists.tasks(session, {**parse_filters(filters), "node": chosen})
+    known, _ = swarm_lists.nodes(session)
     rows = task_view.rows(
         tasks,
         {node.id: node for node in known},
-        now=system.SystemClock().now(),
+        now=clock.now(),
         full=no_trunc,
         resolve=not no_resolve,
         indent=not style,
@@ -153,7 +145,7 @@ async def ps(
 @click.option("--role", type=click.Choice(["worker", "manager"]), help="Role of the node")
 @click.argument("node", metavar="NODE")
 @with_session
-async def update(
+def update(
     session: Session,
     availability: str | None,
     label_add: tuple[str, ...],
@@ -176,7 +168,7 @@ async def update(
         for key in label_rm:
             spec.annotations.labels.pop(key, None)
 
-    await _change(session, node, change)
+    _change(session, node, change)
     print(node)
 
 
@@ -184,17 +176,17 @@ def _role_command(name: str, role: objects.NodeRole.ValueType, done: str, alread
     @click.command(name, help=f"{name.capitalize()} one or more nodes.")
     @click.argument("nodes", metavar="NODE", nargs=-1, required=True)
     @with_session
-    async def command(session: Session, nodes: tuple[str, ...]) -> int:
+    def command(session: Session, nodes: tuple[str, ...]) -> int:
         def change(spec: objects.NodeSpec) -> None:
             spec.role = role
 
-        async def act(node: str) -> str:
-            if (await _get(session, node)).spec.role == role:
+        def act(node: str) -> str:
+            if _get(session, node).spec.role == role:
                 return f"Node {node} is already {already}."
-            await _change(session, node, change)
+            _change(session, node, change)
             return f"Node {node} {done} in the swarm."
 
-        return await for_each(nodes, act)
+        return for_each(nodes, act)
 
     return command
 
@@ -207,14 +199,13 @@ demote = _role_command("demote", objects.NODE_ROLE_WORKER, "demoted", "a worker"
 @click.option("-f", "--force", is_flag=True, help="Force remove a node from the swarm")
 @click.argument("nodes", metavar="NODE", nargs=-1, required=True)
 @with_session
-async def rm(session: Session, nodes: tuple[str, ...], *, force: bool) -> int:
+def rm(session: Session, nodes: tuple[str, ...], *, force: bool) -> int:
     """Remove one or more nodes from the swarm."""
-    stub = await _stub(session)
 
-    async def remove(node: str) -> str:
-        await client.call(
-            stub.RemoveNode(pb.RemoveNodeRequest(node=node, force=force), timeout=WRITE_TIMEOUT_S)
+    def remove(node: str) -> str:
+        session.call(
+            api.Nodes.RemoveNode, pb.RemoveNodeRequest(node=node, force=force), timeout_s=WRITE_TIMEOUT_S
         )
         return node
 
-    return await for_each(nodes, remove)
+    return for_each(nodes, remove)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
-from cli import progress, swarm_lists
+from cli import api, clock, progress, swarm_lists
 from cli.command import (
     filter_option,
     for_each,
@@ -25,8 +24,6 @@ from cli.specs import service as specs
 from cli.specs.values import invalid
 from cli.views import service as view
 from cli.views import task as task_view
-from services.kit import system
-from services.kit.rpc import client
 
 if TYPE_CHECKING:
     from beeyard.swarm.v1 import objects_pb2 as objects
@@ -38,9 +35,9 @@ if TYPE_CHECKING:
 @format_option
 @quiet_option
 @with_session
-async def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -> None:
+def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -> None:
     """List services."""
-    found = await swarm_lists.services(session, parse_filters(filters))
+    found = swarm_lists.services(session, parse_filters(filters))
     rows = [view.row(entry) for entry in found]
     output.print_rows(
         rows, style=style, default=view.DEFAULT, headers=view.HEADERS, quiet_field="ID" if quiet else ""
@@ -55,7 +52,7 @@ async def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: b
 @click.option("--no-resolve", is_flag=True, help="Do not map IDs to Names")
 @click.argument("services", metavar="SERVICE", nargs=-1, required=True)
 @with_session
-async def ps(
+def ps(
     session: Session,
     filters: tuple[str, ...],
     style: str,
@@ -68,18 +65,18 @@ async def ps(
     """List the tasks of one or more services."""
     chosen: list[str] = []
 
-    async def find(name: str) -> None:
-        chosen.append((await service_change.get(session, name)).service.id)
+    def find(name: str) -> None:
+        chosen.append(service_change.get(session, name).service.id)
 
-    code = await for_each(services, find)
+    code = for_each(services, find)
     if not chosen:
         return code
-    tasks = await swarm_lists.tasks(session, {**parse_filters(filters), "service": chosen})
-    nodes = [] if no_resolve else (await swarm_lists.nodes(session))[0]
+    tasks = swarm_lists.tasks(session, {**parse_filters(filters), "service": chosen})
+    nodes = [] if no_resolve else swarm_lists.nodes(session)[0]
     rows = task_view.rows(
         tasks,
         {node.id: node for node in nodes},
-        now=system.SystemClock().now(),
+        now=clock.now(),
         full=no_trunc,
         resolve=not no_resolve,
         indent=not style,
@@ -99,14 +96,14 @@ async def ps(
 @click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
 @click.argument("services", metavar="SERVICE", nargs=-1, required=True)
 @with_session
-async def inspect(session: Session, style: str, services: tuple[str, ...], *, pretty: bool) -> int:
+def inspect(session: Session, style: str, services: tuple[str, ...], *, pretty: bool) -> int:
     """Display detailed information on one or more services."""
     found: list[pb.ServiceWithCounts] = []
 
-    async def get(name: str) -> None:
-        found.append(await service_change.get(session, name, insert_defaults=True))
+    def get(name: str) -> None:
+        found.append(service_change.get(session, name, insert_defaults=True))
 
-    code = await for_each(services, get)
+    code = for_each(services, get)
     if pretty:
         print("\n\n".join(view.pretty(entry) for entry in found))
     else:
@@ -117,16 +114,15 @@ async def inspect(session: Session, style: str, services: tuple[str, ...], *, pr
 @click.command
 @click.argument("services", metavar="SERVICE", nargs=-1, required=True)
 @with_session
-async def rm(session: Session, services: tuple[str, ...]) -> int:
+def rm(session: Session, services: tuple[str, ...]) -> int:
     """Remove one or more services."""
-    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
 
-    async def remove(name: str) -> str:
+    def remove(name: str) -> str:
         request = pb.RemoveServiceRequest(service=name)
-        await client.call(stub.RemoveService(request, timeout=service_change.WRITE_TIMEOUT_S))
+        session.call(api.Services.RemoveService, request, timeout_s=service_change.WRITE_TIMEOUT_S)
         return name
 
-    return await for_each(services, remove)
+    return for_each(services, remove)
 
 
 @click.command
@@ -135,27 +131,27 @@ async def rm(session: Session, services: tuple[str, ...]) -> int:
 )
 @click.argument("scales", metavar="SERVICE=REPLICAS", nargs=-1, required=True)
 @with_session
-async def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
+def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
     """Scale one or multiple replicated services."""
     changed: list[str] = []
 
-    async def act(text: str) -> str:
+    def act(text: str) -> str:
         name, separator, count = text.rpartition("=")
         if not separator or not name:
             raise invalid(f"invalid scale specifier {text!r}: give SERVICE=REPLICAS")
         if not count.isdigit():
             raise invalid(f"{name}: invalid replicas value {count!r}: give a whole number, 0 or more")
 
-        async def edit(spec: objects.ServiceSpec) -> None:
+        def edit(spec: objects.ServiceSpec) -> None:
             specs.set_replicas(spec, int(count))
 
-        changed.append((await service_change.change(session, name, edit)).id)
+        changed.append(service_change.change(session, name, edit).id)
         return f"{name} scaled to {count}"
 
-    code = await for_each(scales, act)
+    code = for_each(scales, act)
     if not detach:
         for service_id in changed:
-            await progress.wait(session, service_id, quiet=False)
+            progress.wait(session, service_id, quiet=False)
     return code
 
 
@@ -166,13 +162,13 @@ async def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> i
 @click.option("-q", "--quiet", is_flag=True, help="Suppress progress output")
 @click.argument("service", metavar="SERVICE")
 @with_session
-async def rollback(session: Session, service: str, *, detach: bool, quiet: bool) -> None:
+def rollback(session: Session, service: str, *, detach: bool, quiet: bool) -> None:
     """Revert changes to a service's configuration."""
 
-    async def keep(_: objects.ServiceSpec) -> None:
+    def keep(_: objects.ServiceSpec) -> None:
         return
 
-    changed = await service_change.change(session, service, keep, rollback=True)
+    changed = service_change.change(session, service, keep, rollback=True)
     print(service, flush=True)
     if not detach:
-        await progress.wait(session, changed.id, quiet=quiet)
+        progress.wait(session, changed.id, quiet=quiet)

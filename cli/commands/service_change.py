@@ -6,14 +6,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
 from beeyard.swarm.v1 import objects_pb2 as objects
-from cli import swarm_lists
+from cli import api, swarm_lists
 from services.kit import errors
-from services.kit.rpc import client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from cli.session import Session
 
@@ -21,33 +19,31 @@ WRITE_TIMEOUT_S = 30.0
 RETRIES_MAX = 5
 
 
-async def get(session: Session, service: str, *, insert_defaults: bool = False) -> pb.ServiceWithCounts:
+def get(session: Session, service: str, *, insert_defaults: bool = False) -> pb.ServiceWithCounts:
     """Read one service."""
-    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
     request = pb.GetServiceRequest(service=service, insert_defaults=insert_defaults)
-    answer = await client.call(stub.GetService(request, timeout=swarm_lists.READ_TIMEOUT_S))
+    answer = session.call(api.Services.GetService, request, timeout_s=swarm_lists.READ_TIMEOUT_S)
     swarm_lists.warn_stale(answer.stale)
     return answer.service
 
 
-async def change(
+def change(
     session: Session,
     service: str,
-    edit: Callable[[objects.ServiceSpec], Awaitable[None]],
+    edit: Callable[[objects.ServiceSpec], None],
     *,
     rollback: bool = False,
     no_resolve_image: bool = False,
 ) -> objects.Service:
     """Edit a service's spec and write it; read again and repeat if somebody else was quicker."""
-    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
     attempt = 0
     while True:
         attempt += 1
-        found = (await get(session, service)).service
+        found = get(session, service).service
         spec = objects.ServiceSpec()
         spec.CopyFrom(found.spec)
         if not rollback:
-            await edit(spec)
+            edit(spec)
         request = pb.UpdateServiceRequest(
             service=found.id,
             version=found.meta.version,
@@ -56,7 +52,7 @@ async def change(
             no_resolve_image=no_resolve_image or spec.task.container.image == found.spec.task.container.image,
         )
         try:
-            answer = await client.call(stub.UpdateService(request, timeout=WRITE_TIMEOUT_S))
+            answer = session.call(api.Services.UpdateService, request, timeout_s=WRITE_TIMEOUT_S)
         except errors.Conflict:
             if attempt == RETRIES_MAX:
                 raise

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
-from cli import progress
+from cli import api, clock, progress
 from cli.command import with_session
 from cli.commands.references import resolve_files
 from cli.specs import service as specs
-from services.kit import system
-from services.kit.rpc import client
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -28,17 +25,16 @@ WRITE_TIMEOUT_S = 30.0
 @click.argument("image", metavar="IMAGE")
 @click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 @with_session
-async def create(session: Session, image: str, command: tuple[str, ...], **given: Any) -> None:
+def create(session: Session, image: str, command: tuple[str, ...], **given: Any) -> None:
     """Create a new service."""
     spec = specs.build(image, command, given)
-    await resolve_files(session, spec.task)
-    stub = stubs.ServiceServiceStub(await session.channel("swarmd"))
+    resolve_files(session, spec.task)
     request = pb.CreateServiceRequest(
-        spec=spec, request_id=system.new_hex_id(), no_resolve_image=given["no_resolve_image"]
+        spec=spec, request_id=clock.request_id(), no_resolve_image=given["no_resolve_image"]
     )
-    made = await client.call(stub.CreateService(request, timeout=WRITE_TIMEOUT_S))
+    made = session.call(api.Services.CreateService, request, timeout_s=WRITE_TIMEOUT_S)
     for warning in made.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     print(made.service.id, flush=True)
     if not given["detach"]:
-        await progress.wait(session, made.service.id, quiet=given["quiet"])
+        progress.wait(session, made.service.id, quiet=given["quiet"])

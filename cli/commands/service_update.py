@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @specs.common_options
 @click.argument("service", metavar="SERVICE")
 @with_session
-async def update(session: Session, service: str, **given: Any) -> None:
+def update(session: Session, service: str, **given: Any) -> None:
     """Update a service."""
 
-    async def edit(spec: objects.ServiceSpec) -> None:
+    def edit(spec: objects.ServiceSpec) -> None:
         specs.change(spec, given)
-        await resolve_files(session, spec.task)
+        resolve_files(session, spec.task)
 
-    changed = await service_change.change(
+    changed = service_change.change(
         session, service, edit, rollback=given["rollback"], no_resolve_image=given["no_resolve_image"]
     )
     print(service, flush=True)
     if not given["detach"]:
-        await progress.wait(session, changed.id, quiet=given["quiet"])
+        progress.wait(session, changed.id, quiet=given["quiet"])

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from beeyard.swarm.v1 import control_pb2_grpc as stubs
 from beeyard.swarm.v1 import objects_pb2 as objects
-from cli import swarm_lists
+from cli import api, swarm_lists
 from cli.command import with_session
 from services.kit import units
-from services.kit.rpc import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,10 +25,6 @@ AVAILABILITIES = {
     "pause": objects.NODE_AVAILABILITY_PAUSE,
     "drain": objects.NODE_AVAILABILITY_DRAIN,
 }
-
-
-async def _stub(session: Session) -> stubs.ClusterServiceStub:
-    return stubs.ClusterServiceStub(await session.channel("swarmd"))
 
 
 def _milliseconds(text: str) -> int:
@@ -87,7 +81,7 @@ def _settings_options(function: F) -> F:
 )
 @click.option("--force-new-cluster", is_flag=True, help="Force create a new cluster from current state")
 @with_session
-async def init(
+def init(
     session: Session,
     advertise_addr: str,
     listen_addr: str,
@@ -113,8 +107,7 @@ async def init(
         availability=AVAILABILITIES[availability],
         force_new_cluster=force_new_cluster,
     )
-    stub = await _stub(session)
-    made = await client.call(stub.InitSwarm(request, timeout=JOIN_TIMEOUT_S))
+    made = session.call(api.Cluster.InitSwarm, request, timeout_s=JOIN_TIMEOUT_S)
     print(f"Swarm initialized: current node ({made.node_id}) is now a manager.\n")
     print("To add a worker to this swarm, run the following command:\n")
     print(f"    swarmctl swarm join --token {made.join_tokens.worker} {made.join_address}\n")
@@ -138,7 +131,7 @@ async def init(
 )
 @click.argument("remotes", metavar="HOST:PORT", nargs=-1, required=True)
 @with_session
-async def join(
+def join(
     session: Session,
     token: str,
     advertise_addr: str,
@@ -154,8 +147,7 @@ async def join(
         advertise_address=advertise_addr,
         availability=AVAILABILITIES[availability],
     )
-    stub = await _stub(session)
-    joined = await client.call(stub.JoinSwarm(request, timeout=JOIN_TIMEOUT_S))
+    joined = session.call(api.Cluster.JoinSwarm, request, timeout_s=JOIN_TIMEOUT_S)
     role = "manager" if joined.role == objects.NODE_ROLE_MANAGER else "worker"
     print(f"This node joined a swarm as a {role}.")
 
@@ -165,13 +157,12 @@ async def join(
 @click.option("--rotate", is_flag=True, help="Rotate join token")
 @click.argument("role", metavar="worker|manager", type=click.Choice(["worker", "manager"]))
 @with_session
-async def join_token(session: Session, role: str, *, quiet: bool, rotate: bool) -> None:
+def join_token(session: Session, role: str, *, quiet: bool, rotate: bool) -> None:
     """Manage join tokens."""
     request = pb.GetJoinTokensRequest(
         rotate_worker=rotate and role == "worker", rotate_manager=rotate and role == "manager"
     )
-    stub = await _stub(session)
-    answer = await client.call(stub.GetJoinTokens(request, timeout=WRITE_TIMEOUT_S))
+    answer = session.call(api.Cluster.GetJoinTokens, request, timeout_s=WRITE_TIMEOUT_S)
     token = answer.tokens.manager if role == "manager" else answer.tokens.worker
     if quiet:
         print(token)
@@ -185,27 +176,25 @@ async def join_token(session: Session, role: str, *, quiet: bool, rotate: bool) 
 @click.command
 @click.option("-f", "--force", is_flag=True, help="Force this node to leave the swarm, ignoring warnings")
 @with_session
-async def leave(session: Session, *, force: bool) -> None:
+def leave(session: Session, *, force: bool) -> None:
     """Leave the swarm."""
-    stub = await _stub(session)
-    await client.call(stub.LeaveSwarm(pb.LeaveSwarmRequest(force=force), timeout=JOIN_TIMEOUT_S))
+    session.call(api.Cluster.LeaveSwarm, pb.LeaveSwarmRequest(force=force), timeout_s=JOIN_TIMEOUT_S)
     print("Node left the swarm.")
 
 
 @click.command
 @_settings_options
 @with_session
-async def update(session: Session, **settings: object) -> None:
+def update(session: Session, **settings: object) -> None:
     """Update the swarm."""
-    stub = await _stub(session)
     request = pb.GetClusterRequest(consistency=pb.CONSISTENCY_LINEARIZABLE)
-    cluster = (await client.call(stub.GetCluster(request, timeout=swarm_lists.READ_TIMEOUT_S))).cluster
+    cluster = session.call(api.Cluster.GetCluster, request, timeout_s=swarm_lists.READ_TIMEOUT_S).cluster
     spec = objects.ClusterSpec()
     spec.CopyFrom(cluster.spec)
     _apply_settings(spec, settings)
-    await client.call(
-        stub.UpdateCluster(
-            pb.UpdateClusterRequest(version=cluster.meta.version, spec=spec), timeout=WRITE_TIMEOUT_S
-        )
+    session.call(
+        api.Cluster.UpdateCluster,
+        pb.UpdateClusterRequest(version=cluster.meta.version, spec=spec),
+        timeout_s=WRITE_TIMEOUT_S,
     )
     print("Swarm updated.")
