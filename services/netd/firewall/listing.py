@@ -46,13 +46,14 @@ def _lookup(body: Mapping[str, Any]) -> Lookup:
     value = str(body["map"]).split(" . ") if "map" in body else []
     elements: dict[Atoms, Atoms] = {}
     for element in body.get("elem", []):
-        if value and isinstance(element, list):
-            elements[_atoms(element[0])] = _atoms(element[1])
-        else:
-            elements[_atoms(element)] = ()
+        match element:
+            case [key, data] if value:
+                elements[_atoms(key)] = _atoms(data)
+            case _:
+                elements[_atoms(element)] = ()
     return Lookup(
         name=str(body["name"]),
-        key=(kind,) if isinstance(kind, str) else tuple(str(part) for part in kind),
+        key=tuple(str(part) for part in kind) if isinstance(kind, list) else (str(kind),),
         value=tuple(value),
         interval="interval" in body.get("flags", []),
         elements=elements,
@@ -60,7 +61,7 @@ def _lookup(body: Mapping[str, Any]) -> Lookup:
 
 
 def _atoms(element: Any) -> Atoms:
-    if isinstance(element, dict) and "concat" in element:
+    if isinstance(element, dict) and isinstance(element.get("concat"), list):
         return tuple(_atom(part) for part in element["concat"])
     return (_atom(element),)
 

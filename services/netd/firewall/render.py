@@ -5,10 +5,13 @@ One command a line, none of the nested form: that is parsed differently by the v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from services.netd.firewall.delta import Delta
 from services.netd.firewall.table import Atoms, Chain, Lookup, Table
+
+_HARMLESS = re.compile(r"[a-zA-Z0-9_./ -]+")
 
 
 def render_table(table: Table) -> str:
@@ -86,6 +89,8 @@ def _add_elements(where: str, lookup: Lookup, elements: Mapping[Atoms, Atoms]) -
 
 def _join(atoms: Atoms, kinds: Atoms) -> str:
     assert len(atoms) == len(kinds), f"{atoms} is not of the type {kinds}"
+    # Names of links come from users. The model takes none that would need care here; this is the second lock.
+    assert all(map(_HARMLESS.fullmatch, atoms)), f"{atoms} cannot be said to nftables"
     return " . ".join(
         f'"{atom}"' if kind == "ifname" else atom for atom, kind in zip(atoms, kinds, strict=True)
     )

@@ -14,7 +14,7 @@ from tests.system.netd.world import Namespace, namespace
 
 
 class OnThread:
-    """A kernel adapter whose calls are all made on one thread, as netd does; the thread lives in a namespace of its own."""
+    """A kernel adapter whose calls are all made on one thread, as netd does, which lives in a namespace of its own."""
 
     def __init__(self, home: Namespace, directory: Path) -> None:
         self.home = home

@@ -44,14 +44,17 @@ class FakeKernel:
         self.refuses: Callable[[Operation], bool] = lambda _operation: False
 
     def observe(self, scope: Scope) -> Observed:
-        links = {name: link for name, link in self.links.items() if scope.links is None or name in scope.links}
+        links = {
+            name: link for name, link in self.links.items() if scope.links is None or name in scope.links
+        }
         wanted = self.namespaces if scope.sandboxes is None else scope.sandboxes
         return Observed(
             table=self.table if scope.table else None,
             links=links,
             namespaces={
                 name: SeenNamespace(
-                    links=dict(self.namespaces[name].links), default_routes=tuple(self.namespaces[name].routes)
+                    links=dict(self.namespaces[name].links),
+                    default_routes=tuple(self.namespaces[name].routes),
                 )
                 for name in wanted
                 if name in self.namespaces
@@ -98,7 +101,9 @@ class FakeKernel:
                     raise OSError(errno.ENOENT, name)
                 self.sysctls[name] = value
             case op.CreateBridge(bridge=bridge):
-                self._add(Link(name=bridge.link, kind="bridge", mac=bridge.mac, mtu=bridge.mtu, up=False, ours=True))
+                self._add(
+                    Link(name=bridge.link, kind="bridge", mac=bridge.mac, mtu=bridge.mtu, up=False, ours=True)
+                )
             case op.SetLink(name=name, mac=mac, mtu=mtu, adopt=adopt):
                 link = self._link(NODE, name)
                 self.links[name] = replace(
@@ -108,7 +113,8 @@ class FakeKernel:
                 if namespace.sandbox_id in self.namespaces:
                     raise OSError(errno.EEXIST, namespace.sandbox_id)
                 self.namespaces[namespace.sandbox_id] = Namespace(
-                    links={"lo": Link(name="lo", kind="", mac="", mtu=65536, up=True)}, sysctls=namespace.sysctls
+                    links={"lo": Link(name="lo", kind="", mac="", mtu=65536, up=True)},
+                    sysctls=namespace.sysctls,
                 )
             case op.RemoveNamespace(sandbox_id=sandbox_id):
                 for name in list(self.namespaces[sandbox_id].links):
@@ -148,7 +154,9 @@ class FakeKernel:
                 self._put(sandbox_id, replace(link, addresses=(*link.addresses, address)))
             case op.RemoveAddress(link=name, address=address):
                 link = self._link(NODE, name)
-                self._put(NODE, replace(link, addresses=tuple(kept for kept in link.addresses if kept != address)))
+                self._put(
+                    NODE, replace(link, addresses=tuple(kept for kept in link.addresses if kept != address))
+                )
             case op.AddDefaultRoute(sandbox_id=sandbox_id, gateway=gateway, interface=interface):
                 link = self._link(sandbox_id, interface)
                 if not link.up or not any(gateway in address.network for address in link.addresses):

@@ -24,7 +24,9 @@ chance = new_ids(7)
 
 def scope(state: State) -> Scope:
     wanted = derive(state)
-    return Scope(sysctls=[*wanted.sysctls, *(name for bridge in wanted.bridges.values() for name in bridge.sysctls)])
+    return Scope(
+        sysctls=[*wanted.sysctls, *(name for bridge in wanted.bridges.values() for name in bridge.sysctls)]
+    )
 
 
 def difference(kernel: Kernel, state: State) -> list[Operation]:
@@ -50,7 +52,9 @@ def with_network(state: State, name: str, **spec: Any) -> State:
     return apply(state, change)
 
 
-def with_sandbox(state: State, sandbox_id: str, *names: str, ports: tuple[PortSpec, ...] = (), **spec: Any) -> State:
+def with_sandbox(
+    state: State, sandbox_id: str, *names: str, ports: tuple[PortSpec, ...] = (), **spec: Any
+) -> State:
     wanted = SandboxSpec(
         id=sandbox_id, endpoints=tuple(EndpointSpec(network=name) for name in names), ports=ports, **spec
     )
@@ -110,7 +114,9 @@ def test_changes_are_applied_as_changes(kernel: Kernel) -> None:
     converge(kernel, base_state())
     observed = kernel.observe(Scope())
     assert observed.namespaces == {}
-    assert [link.name for link in observed.links.values() if link.ours and link.kind == "bridge"] == ["beeyard0"]
+    assert [link.name for link in observed.links.values() if link.ours and link.kind == "bridge"] == [
+        "beeyard0"
+    ]
 
 
 def test_a_sandbox_leaves_and_joins_a_network(kernel: Kernel) -> None:
@@ -121,7 +127,9 @@ def test_a_sandbox_leaves_and_joins_a_network(kernel: Kernel) -> None:
         assert change is not None
         state = apply(state, change)
         converge(kernel, state)
-    change = sandboxes.plan_connect(state, "a", EndpointSpec(network="bridge"), node=NODE_PORTS, chance=chance)
+    change = sandboxes.plan_connect(
+        state, "a", EndpointSpec(network="bridge"), node=NODE_PORTS, chance=chance
+    )
     assert change is not None
     converge(kernel, apply(state, change))
 
@@ -135,18 +143,22 @@ def test_a_scoped_look_sees_what_it_asks_for(kernel: Kernel) -> None:
     assert set(observed.links) == set(names)
     assert set(observed.namespaces) == {"b"}
     assert observed.table is None
-    assert {link.master for link in observed.links.values()} == {end.bridge for end in wanted.namespaces["b"].attachments}
+    assert {link.master for link in observed.links.values()} == {
+        end.bridge for end in wanted.namespaces["b"].attachments
+    }
 
 
 def test_a_failure_skips_the_rest_of_its_object_only(kernel: Kernel) -> None:
     state = with_sandbox(with_sandbox(base_state(), "a"), "b")
     converge(kernel, base_state())
     operations = difference(kernel, state)
-    spoilt = []
+    spoilt: list[Operation] = []
     for operation in operations:
         if isinstance(operation, op.CreatePair) and operation.sandbox_id == "a":
-            operation = replace(operation, attachment=replace(operation.attachment, bridge="nowhere"))
-        spoilt.append(operation)
+            attachment = replace(operation.attachment, bridge="nowhere")
+            spoilt.append(replace(operation, attachment=attachment))
+        else:
+            spoilt.append(operation)
     (failure,) = kernel.apply(spoilt)
     assert isinstance(failure.operation, op.CreatePair)
     assert isinstance(failure.error, OSError)

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 import grpc.aio
+
 from beeyard.network.v1 import (
     dataplane_pb2_grpc,
     network_pb2,
@@ -13,7 +14,6 @@ from beeyard.network.v1 import (
     sandbox_pb2,
     sandbox_pb2_grpc,
 )
-
 from services.kit import errors
 from services.kit.rpc.client import call
 from tests.system.netd.world import Namespace
@@ -52,12 +52,20 @@ class Client:
         return response.network
 
     async def sandbox(
-        self, *networks: str, ports: list[sandbox_pb2.PortSpec] | None = None, sandbox_id: str = "", **spec: Any
+        self,
+        *networks: str,
+        ports: list[sandbox_pb2.PortSpec] | None = None,
+        sandbox_id: str = "",
+        **spec: Any,
     ) -> Sandbox:
         return Sandbox((await self.create(*networks, ports=ports, sandbox_id=sandbox_id, **spec)).sandbox)
 
     async def create(
-        self, *networks: str, ports: list[sandbox_pb2.PortSpec] | None = None, sandbox_id: str = "", **spec: Any
+        self,
+        *networks: str,
+        ports: list[sandbox_pb2.PortSpec] | None = None,
+        sandbox_id: str = "",
+        **spec: Any,
     ) -> sandbox_pb2.CreateSandboxResponse:
         sandbox_id = sandbox_id or secrets.token_hex(32)
         if networks:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -106,7 +106,16 @@ def node_and_client(directory: Path) -> Iterator[tuple[Namespace, Namespace]]:
         try:
             node.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "eth0")
             subprocess.run(
-                ["nsenter", f"--net={node.path}", "ip", "link", "set", "eth0", "netns", f"/proc/self/fd/{descriptor}"],
+                [
+                    "nsenter",
+                    f"--net={node.path}",
+                    "ip",
+                    "link",
+                    "set",
+                    "eth0",
+                    "netns",
+                    f"/proc/self/fd/{descriptor}",
+                ],
                 pass_fds=[descriptor],
                 check=True,
             )
@@ -184,12 +193,14 @@ class Server:
             self._socket.listen(128)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # a datagram socket complains that it is not connected, and wakes up all the same
+        with suppress(
+            OSError
+        ):  # a datagram socket complains that it is not connected, and wakes up all the same
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
@@ -223,6 +234,15 @@ def ask(
         if kind == socket.SOCK_DGRAM:
             client.send(b"?")
         return client.recv(1500).decode()
+
+
+def unanswered(namespace: Namespace, address: str, port: int, kind: int = socket.SOCK_STREAM) -> bool:
+    """Return whether nobody answers: refused, unreachable or silent for a third of a second."""
+    try:
+        ask(namespace, address, port, kind, timeout=0.3)
+    except OSError:
+        return True
+    return False
 
 
 def wait_for(condition: Callable[[], T], what: str) -> T:

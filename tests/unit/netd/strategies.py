@@ -49,7 +49,9 @@ port_specs = st.builds(
     protocol=st.sampled_from(Protocol),
     shared=st.booleans(),
 ) | st.integers(9000, 9040).map(
-    lambda first: PortSpec(target=PortRange(first=first, last=first + 9), host=PortRange(first=first, last=first + 9))
+    lambda first: PortSpec(
+        target=PortRange(first=first, last=first + 9), host=PortRange(first=first, last=first + 9)
+    )
 )
 
 
@@ -74,12 +76,16 @@ def grown(draw: st.DrawFn, state: State, seed: int) -> State:
         network_id = chance.new_id()
         state = apply(
             state,
-            networks.plan_create(state, spec, settings=SETTINGS, host=NOWHERE, network_id=network_id, now=NOW),
+            networks.plan_create(
+                state, spec, settings=SETTINGS, host=NOWHERE, network_id=network_id, now=NOW
+            ),
         )
     names = sorted(network.name for network in state.networks.values() if network.ipam)
     for number in range(draw(st.integers(0, 3))):
         mode = draw(st.sampled_from([Mode.NETWORKS, Mode.NETWORKS, Mode.NETWORKS, Mode.NONE, Mode.HOST]))
-        chosen = draw(st.lists(st.sampled_from(names), unique=True, max_size=3)) if mode is Mode.NETWORKS else []
+        chosen = (
+            draw(st.lists(st.sampled_from(names), unique=True, max_size=3)) if mode is Mode.NETWORKS else []
+        )
         wanted = SandboxSpec(
             id=f"s{seed}-{number}",
             mode=mode,

@@ -77,7 +77,7 @@ def test_a_failure_stops_its_own_object_only(state: State, data: st.DataObject) 
     refused = data.draw(st.sampled_from(operations))
     kernel.refuses = lambda operation: operation == refused
     failures = kernel.apply(operations)
-    assert [failure.operation for failure in failures][0] == refused
+    assert failures[0].operation == refused
     kernel.refuses = lambda _operation: False
     converge(kernel, state)
 
@@ -103,7 +103,9 @@ def vandalise(kernel: FakeKernel, data: st.DataObject) -> None:
     """Do what somebody with root and no idea might do."""
     ours = sorted(name for name, link in kernel.links.items() if link.ours)
     for _ in range(data.draw(st.integers(1, 3))):
-        match data.draw(st.sampled_from(["table", "rules", "link", "down", "free", "sysctl", "namespace", "inside"])):
+        match data.draw(
+            st.sampled_from(["table", "rules", "link", "down", "free", "sysctl", "namespace", "inside"])
+        ):
             case "table":
                 kernel.table = None
             case "rules" if kernel.table is not None:
@@ -119,12 +121,16 @@ def vandalise(kernel: FakeKernel, data: st.DataObject) -> None:
                 name = data.draw(st.sampled_from(ours))
                 if link := kernel.links.get(name):
                     kernel.links[name] = (
-                        replace(link, up=False, mtu=1400) if what == "down" else replace(link, master="", ours=False)
+                        replace(link, up=False, mtu=1400)
+                        if what == "down"
+                        else replace(link, master="", ours=False)
                     )
             case "sysctl":
                 kernel.sysctls = dict.fromkeys(kernel.sysctls, "7")
             case "namespace" if kernel.namespaces:
-                kernel.apply([op.RemoveNamespace(sandbox_id=data.draw(st.sampled_from(sorted(kernel.namespaces))))])
+                kernel.apply(
+                    [op.RemoveNamespace(sandbox_id=data.draw(st.sampled_from(sorted(kernel.namespaces))))]
+                )
             case "inside" if kernel.namespaces:
                 inside = kernel.namespaces[data.draw(st.sampled_from(sorted(kernel.namespaces)))]
                 inside.routes.clear()
@@ -177,7 +183,9 @@ def test_without_ipv6_nothing_is_said_about_it() -> None:
     kernel = FakeKernel()
     state = base_state()
     observed = replace(kernel.observe(scope(state)), ipv6=False)
-    names = [operation.name for operation in diff(derive(state), observed) if isinstance(operation, op.SetSysctl)]
+    names = [
+        operation.name for operation in diff(derive(state), observed) if isinstance(operation, op.SetSysctl)
+    ]
     assert names == ["net/ipv4/ip_forward", "net/ipv4/conf/beeyard0/route_localnet"]
 
 

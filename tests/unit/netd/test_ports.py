@@ -24,12 +24,18 @@ LOOPBACK = IPv4Address("127.0.0.1")
 
 def spec(target: int | tuple[int, int], host: int | tuple[int, int] | None = None, **fields: Any) -> PortSpec:
     def as_range(value: int | tuple[int, int]) -> PortRange:
-        return PortRange(first=value, last=value) if isinstance(value, int) else PortRange(first=value[0], last=value[1])
+        return (
+            PortRange(first=value, last=value)
+            if isinstance(value, int)
+            else PortRange(first=value[0], last=value[1])
+        )
 
     return PortSpec(target=as_range(target), host=None if host is None else as_range(host), **fields)
 
 
-def with_sandbox(state: State, sandbox_id: str, *specs: PortSpec, foreign: dict[HostPort, str] | None = None) -> State:
+def with_sandbox(
+    state: State, sandbox_id: str, *specs: PortSpec, foreign: dict[HostPort, str] | None = None
+) -> State:
     node = NodePorts(ephemeral=EPHEMERAL, foreign=foreign or {})
     wanted = SandboxSpec(id=sandbox_id, name=f"name-{sandbox_id}", ports=specs)
     change = sandboxes.plan_create(state, wanted, node=node, chance=new_ids(hash(sandbox_id) % 1000))
@@ -75,7 +81,10 @@ def test_a_choice_does_not_take_what_is_asked_for_by_number() -> None:
     for seed in range(20):
         change = sandboxes.plan_create(
             base_state(),
-            SandboxSpec(id="a", ports=(spec(1), spec(2, (40000, 40001)), spec(3, 40000), spec(4, 40001, host_ip=ANY))[:3]),
+            SandboxSpec(
+                id="a",
+                ports=(spec(1), spec(2, (40000, 40001)), spec(3, 40000), spec(4, 40001, host_ip=ANY))[:3],
+            ),
             node=NodePorts(ephemeral=EPHEMERAL),
             chance=new_ids(seed),
         )
@@ -112,7 +121,9 @@ def test_a_port_of_a_program_is_refused_by_its_name() -> None:
         (LOOPBACK, IPv4Address("10.0.0.1"), True),
     ],
 )
-def test_addresses_of_the_node_overlap_with_all_of_them(first: IPv4Address, second: IPv4Address, fits: bool) -> None:
+def test_addresses_of_the_node_overlap_with_all_of_them(
+    first: IPv4Address, second: IPv4Address, fits: bool
+) -> None:
     state = with_sandbox(base_state(), "a", spec(80, 80, host_ip=first))
     if fits:
         with_sandbox(state, "b", spec(80, 80, host_ip=second))
@@ -191,7 +202,9 @@ def test_no_port_is_given_twice_unless_shared(wishes: list[list[PortSpec]]) -> N
 
 
 def test_reservations_go_with_their_sandbox() -> None:
-    state = with_sandbox(base_state(), "a", spec(80, 80, host_ip=LOOPBACK), spec(80, 80, host_ip=IPv4Address("10.0.0.1")))
+    state = with_sandbox(
+        base_state(), "a", spec(80, 80, host_ip=LOOPBACK), spec(80, 80, host_ip=IPv4Address("10.0.0.1"))
+    )
     change = sandboxes.plan_remove(state, "a", chance=new_ids())
     assert change is not None
     assert apply(state, change).reservations == {}

@@ -51,7 +51,9 @@ def test_the_pools_are_used_in_order() -> None:
 
 
 def test_a_large_barrier_is_passed() -> None:
-    assert str(subnets.choose([IPv4Network("10.0.0.0/8")], 24, [IPv4Network("10.0.0.0/9")])) == "10.128.0.0/24"
+    assert (
+        str(subnets.choose([IPv4Network("10.0.0.0/8")], 24, [IPv4Network("10.0.0.0/9")])) == "10.128.0.0/24"
+    )
     assert subnets.choose([IPv4Network("10.0.0.0/8")], 24, [IPv4Network("0.0.0.0/1")]) is None
 
 
