@@ -29,7 +29,7 @@ test: setup ## everything that must pass: gates, unit, simulation, component and
 	@$(PYTHON) -m pytest -q
 
 .PHONY: check
-check: lint types arch protos-check ## the gates: lint, types, architecture, fresh protos
+check: lint types arch protos-check samples-check ## the gates: lint, types, architecture, fresh protos
 
 .PHONY: lint
 lint: ## ruff, format and lint
@@ -57,6 +57,14 @@ protos: ## generate the Python modules of the protos
 protos-check: ## generated modules are fresh, the protos pass buf lint
 	@$(PYTHON) protos/generate.py --check
 	@.venv/bin/buf lint protos
+
+.PHONY: samples-check
+samples-check: # sample settings are as the classes say
+	@$(PYTHON) deploy/samples.py --check
+
+.PHONY: samples
+samples: ## write the sample settings from the settings classes
+	@$(PYTHON) deploy/samples.py
 
 .PHONY: sim
 sim: ## raft under simulated faults: make sim SEEDS=n [START=k]

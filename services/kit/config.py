@@ -35,7 +35,9 @@ class DaemonConfig:
     run: Path = Path("/run/beeyard")
     """Sockets and what concerns running processes."""
     log_level: str = "info"
+    """debug, info, warning or error."""
     log_format: str = "auto"
+    """text, json, or auto: text on a terminal and in the journal."""
     metrics_listen: str = ""
     """host:port of the Prometheus endpoint; empty is none."""
 
