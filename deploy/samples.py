@@ -1,4 +1,4 @@
-"""Write deploy/config/<daemon>.toml from the settings classes: every setting, commented out, with its default and meaning."""
+"""Write deploy/config/<daemon>.toml from the settings classes: every setting with its default and meaning."""
 
 from __future__ import annotations
 

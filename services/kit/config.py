@@ -37,7 +37,7 @@ class DaemonConfig:
     log_level: str = "info"
     """debug, info, warning or error."""
     log_format: str = "auto"
-    """text, json, or auto: text on a terminal and in the journal."""
+    """auto, text, journal or json; auto is journal under systemd, else text."""
     metrics_listen: str = ""
     """host:port of the Prometheus endpoint; empty is none."""
 
