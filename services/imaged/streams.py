@@ -51,8 +51,9 @@ async def consume(chunks: AsyncIterator[bytes], work: Callable[[Iterator[bytes]]
 async def produce(chunks: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:
     """Yield from a blocking generator, each step in a thread, and close it in the end."""
     try:
-        while chunk := await in_thread(next, chunks, b""):
-            yield chunk
+        while (chunk := await in_thread(next, chunks, None)) is not None:
+            if chunk:
+                yield chunk
     finally:
         chunks.close()
 
