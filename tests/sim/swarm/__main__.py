@@ -22,7 +22,9 @@ def main() -> int:
             World(seed).run(options.steps)
         except AssertionError:
             traceback.print_exc()
-            print(f"seed {seed} fails; again: python -m tests.sim.swarm --start {seed} --seeds 1 --steps {options.steps}")
+            print(
+                f"seed {seed} fails; again: python -m tests.sim.swarm --start {seed} --seeds 1 --steps {options.steps}"
+            )
             return 1
     print(f"{options.seeds} seeds of {options.steps} steps passed in {time.monotonic() - began:.1f} s")
     return 0

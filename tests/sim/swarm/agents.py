@@ -103,10 +103,10 @@ class Agents:
                 elif not agent.connected:
                     continue
                 if node.status.state != state:
-                    node = copy_of(node)
-                    node.status.state = state
-                    node.status.since.CopyFrom(self.cluster.time)
-                    tx.update(NODES, node)
+                    seen = copy_of(node)
+                    seen.status.state = state
+                    seen.status.since.CopyFrom(self.cluster.time)
+                    tx.update(NODES, seen)
                     if agent is not None and state == objects_pb2.NODE_STATE_DOWN:
                         for container in agent.containers.values():
                             container.suspect = True

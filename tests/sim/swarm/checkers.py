@@ -144,7 +144,7 @@ class Checkers:
             state = service.update_status.state
             if state in _GOING_ON:
                 wrong.append(f"service {service.id} is being updated: {service.update_status}")
-            tasks = [task for task in view.find(TASKS_BY_SERVICE, service.id)]
+            tasks = list(view.find(TASKS_BY_SERVICE, service.id))
             wrong += self._wrong_tasks(service, tasks)
             active = [task for task in tasks if task.desired_state <= TASK_STATE_COMPLETE]
             running = [task for task in active if task.status.state == TASK_STATE_RUNNING]
@@ -163,9 +163,7 @@ class Checkers:
                 if {task.node_id for task in running} != eligible:
                     wrong.append(f"service {service.id} is not on exactly {eligible}")
             if state not in _PAUSED:
-                wrong += [
-                    f"task {task.id} is of an old spec" for task in running if _is_old(service, task)
-                ]
+                wrong += [f"task {task.id} is of an old spec" for task in running if _is_old(service, task)]
         wrong += [
             f"task {task.id} was told to end and has not"
             for task in view.list(TASKS)
@@ -180,11 +178,15 @@ class Checkers:
 
     def _wrong_tasks(self, service: Service, tasks: list[Task]) -> list[str]:
         wrong = [
-            f"task {task.id} is to be removed and is there" for task in tasks if task.desired_state == TASK_STATE_REMOVE
+            f"task {task.id} is to be removed and is there"
+            for task in tasks
+            if task.desired_state == TASK_STATE_REMOVE
         ]
         history: Counter[tuple[str, int | str]] = Counter(slot_of(task) for task in tasks)
         wrong += [
-            f"slot {slot} has {count} tasks" for slot, count in history.items() if count > policy.HISTORY_LIMIT
+            f"slot {slot} has {count} tasks"
+            for slot, count in history.items()
+            if count > policy.HISTORY_LIMIT
         ]
         return wrong
 

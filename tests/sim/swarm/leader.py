@@ -98,4 +98,6 @@ def _brief(obj: Any) -> str:
         return " ".join(str(obj).split())
     state = TaskState.Name(obj.status.state).removeprefix("TASK_STATE_")
     desired = TaskState.Name(obj.desired_state).removeprefix("TASK_STATE_")
-    return f"{obj.service_id[-4:]}.{obj.slot or obj.node_id[-4:]} {state} (wanted {desired}) {obj.stop_reason}"
+    return (
+        f"{obj.service_id[-4:]}.{obj.slot or obj.node_id[-4:]} {state} (wanted {desired}) {obj.stop_reason}"
+    )

@@ -192,7 +192,9 @@ class Users:
             ),
             monitor_ms=rng.choice([0, 2000, 5000]),
             max_failure_ratio=rng.choice([0.0, 0.0, 0.5]),
-            order=rng.choice([objects_pb2.UPDATE_ORDER_STOP_FIRST] * 2 + [objects_pb2.UPDATE_ORDER_START_FIRST]),
+            order=rng.choice(
+                [objects_pb2.UPDATE_ORDER_STOP_FIRST] * 2 + [objects_pb2.UPDATE_ORDER_START_FIRST]
+            ),
             progress_deadline_ms=rng.choice([0, 20_000]),
         )
 
