@@ -47,7 +47,7 @@ class Callers:
         of this swarm, and not one that was taken back.
 
         Raises:
-            errors.PermissionDenied: CERTIFICATE_INVALID, CERTIFICATE_BLOCKED.
+            errors.PermissionDenied: CERTIFICATE_INVALID, NODE_REMOVED.
         """
         pem = next(iter(context.auth_context().get(_PEM_KEY, ())), b"")
         if not pem:
@@ -63,8 +63,8 @@ class Callers:
             )
         if self._membership.blocked(identity.name):
             raise errors.PermissionDenied(
-                f"the certificate of {identity.name} is blocked: it was removed from the swarm",
-                reason="CERTIFICATE_BLOCKED",
+                f"node {identity.name} is not part of the swarm: it was removed, and its certificate is blocked",
+                reason="NODE_REMOVED",
             )
         kind = _KINDS[identity.holder]
         asked = ""

@@ -28,12 +28,21 @@ class Leadership:
         self_node_id: Id of this node.
         read_index: Returns when the local store has everything that was acknowledged before the call; raises
             Unavailable if raft cannot tell.
+        changed: Told after each change.
         clock: Measures the grace.
     """
 
-    def __init__(self, *, self_node_id: str, read_index: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        self_node_id: str,
+        read_index: Callable[[], Awaitable[None]],
+        changed: Callable[[], None],
+        clock: Clock,
+    ) -> None:
         self._self_node_id = self_node_id
         self._read_index = read_index
+        self._tell = changed
         self._clock = clock
         self._leading = False
         self._leader: NodePlace | None = None
@@ -59,6 +68,7 @@ class Leadership:
         self._leading, self._leader = leading, leader
         self._changed.set()
         self._changed = asyncio.Event()
+        self._tell()
 
     async def changed(self) -> None:
         """Return when something is another than at the time of the call."""

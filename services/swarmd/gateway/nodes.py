@@ -20,16 +20,32 @@ class Nodes:
         self_node_id: Id of this node.
         self_address: host:port at which this node reaches its own mTLS listener, whatever others must use.
         channels: The channels.
-        lookup: Finds the others; may be replaced when the node's role changes.
+        lookup: Finds the others; replaced when the node's role changes.
     """
 
     def __init__(
-        self, *, self_node_id: str, self_address: str, channels: PeerChannels, lookup: NodeLookup
+        self,
+        *,
+        self_node_id: str,
+        self_address: str,
+        channels: PeerChannels,
+        lookup: NodeLookup | None = None,
     ) -> None:
         self._self_node_id = self_node_id
         self._self_address = self_address
         self._channels = channels
-        self.lookup = lookup
+        self._lookup = lookup
+
+    @property
+    def lookup(self) -> NodeLookup:
+        """Finds the others."""
+        if self._lookup is None:
+            raise errors.Unavailable("this node is just becoming a member of its swarm", reason="NOT_READY")
+        return self._lookup
+
+    @lookup.setter
+    def lookup(self, lookup: NodeLookup) -> None:
+        self._lookup = lookup
 
     async def channel(self, node: str) -> grpc.aio.Channel:
         """Return a channel to the node with this id; see `NodeDialer`."""

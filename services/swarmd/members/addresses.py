@@ -60,6 +60,24 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, int(port_text)
 
 
+def check_free(text: str) -> None:
+    """Return if one could listen on an address now: before others are bothered.
+
+    Raises:
+        errors.FailedPrecondition: ADDRESS_IN_USE.
+    """
+    host, port = parse_listen(text)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise errors.FailedPrecondition(
+                f"cannot listen on {text}: {exc.strerror}", reason="ADDRESS_IN_USE"
+            ) from exc
+
+
 def local(listen_host: str, port: int) -> str:
     """Return where the node itself reaches its own listener."""
     if listen_host == "::":

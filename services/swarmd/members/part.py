@@ -1,7 +1,7 @@
 """A component that is started and stopped while its surroundings run on.
 
-An async context manager is entered and left by one task; a part gives it a task of its own, so that others may begin and
-end it whenever they want, and hear of it when it ends by itself.
+An async context manager is entered and left by one task; a part gives it a task of its own, so that others may begin
+and end it whenever they want, and hear of it when it ends by itself.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Part(Generic[T]):
         If the caller is cancelled meanwhile, the component is left again.
         """
         self._task = supervisor.spawn(self._run(), self._name, critical=False)
+        self._task.add_done_callback(lambda _task: self._ended.set())
         try:
             await asyncio.wait([self._entered, self._task], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -81,8 +82,6 @@ class Part(Generic[T]):
                 )
             else:
                 _log.failure("part_failed", exc, part=self._name)
-        finally:
-            self._ended.set()
 
 
 def _only(exc: Exception) -> Exception:

@@ -66,7 +66,7 @@ async def test_a_certificate_of_the_same_root_for_another_swarm(m1: GateNode, ro
 async def test_a_blocked_certificate(m1: GateNode, root: Authority) -> None:
     m1.membership.refused.add("w9")
     async with m1.dial(m1, credentials(root, "w9", manager=False)) as channel:
-        assert await _reason(channel, "/beeyard.image.v1.ContentService/Stat") == "CERTIFICATE_BLOCKED"
+        assert await _reason(channel, "/beeyard.image.v1.ContentService/Stat") == "NODE_REMOVED"
 
 
 async def test_without_a_certificate_nobody_gets_in(m1: GateNode, root: Authority) -> None:

@@ -1,0 +1,18 @@
+"""python -m services.swarmd"""
+
+from __future__ import annotations
+
+import sys
+
+from services.kit.daemon import run_daemon
+from services.swarmd.config import SwarmdConfig
+from services.swarmd.daemon import NAME, build
+
+
+def main() -> None:
+    """Run the daemon until a signal ends it."""
+    sys.exit(run_daemon(NAME, sys.argv[1:], SwarmdConfig, build))
+
+
+if __name__ == "__main__":
+    main()
