@@ -55,9 +55,9 @@ def total_bytes(path: Path) -> int:
 def tail_offset(file: BinaryIO, lines: int) -> tuple[int, int]:
     """Return where the last `lines` whole lines begin, and how many of them the file has.
 
-    Lines are counted by what ends them (` F `), so that the parts of a long line count as one.
+    Lines are counted by what ends them (` F `, or the end of the file), so that the parts of a long line count as one.
     """
-    position = file.seek(0, os.SEEK_END)
+    position = size = file.seek(0, os.SEEK_END)
     found = 0
     carry = b""
     while position > 0:
@@ -73,7 +73,8 @@ def tail_offset(file: BinaryIO, lines: int) -> tuple[int, int]:
             first = newline + 1
         for offset in _line_starts_backwards(block, first):
             end = block.find(b"\n", offset)
-            if _ends_line(block[offset : end if end >= 0 else len(block)]):
+            last = end < 0 or start + end + 1 == size
+            if last or _ends_line(block[offset:end]):
                 if found == lines:
                     return start + _after(block, offset), found
                 found += 1

@@ -135,11 +135,12 @@ async def _whole_life(each: Yard) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["crun", "runc"])
 async def test_a_crash_at_every_recorded_step(socket_dir: Path, runtime: str) -> None:
+    own = runtime == "crun"  # the steps that the other runtime does differently are enough for it
+    points = faults.POINTS if own else [point for point in faults.POINTS if point.startswith(("start.", "exit."))]
     async with yard(socket_dir, runtime=runtime) as made:
         await made.stop_daemon()
-        for point in faults.POINTS:
+        for point in points:
             await made.start_daemon(fault=point)
             await _whole_life(made)
             assert await made.daemon_gone() == -signal.SIGKILL, f"{point} was not reached"

@@ -1,0 +1,214 @@
+"""Attach, terminals, standard input, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import spec_pb2
+
+from services.kit import errors
+from services.kit.rpc import client
+from tests.component.containerd.yard import Yard
+
+pytestmark = pytest.mark.root
+
+
+class Attached:
+    """A user at a container's streams."""
+
+    def __init__(self, yard: Yard, container: str, **fields: Any) -> None:
+        self._requests: asyncio.Queue[pb.AttachContainerRequest | None] = asyncio.Queue(64)
+        opening = pb.AttachOpen(container=container, stdin=True, stdout=True, stderr=True, **fields)
+        self._requests.put_nowait(pb.AttachContainerRequest(open=opening))
+        self._responses = client.stream(yard.stub.AttachContainer(self._send()))
+        self.output = bytearray()
+        self.errors = bytearray()
+
+    async def opened(self) -> pb.AttachOpened:
+        """Wait until the streams are joined."""
+        first = await anext(self._responses)
+        assert first.HasField("opened"), first
+        return first.opened
+
+    async def type(self, data: bytes) -> None:
+        """Send input."""
+        await self._requests.put(pb.AttachContainerRequest(stdin=data))
+
+    async def end_input(self) -> None:
+        """Close the container's stdin."""
+        await self._requests.put(pb.AttachContainerRequest(stdin_end=pb.StdinEnd()))
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Set the terminal's size."""
+        size = pb.TerminalSize(rows=rows, columns=columns)
+        await self._requests.put(pb.AttachContainerRequest(resize=size))
+
+    async def until(self, text: bytes) -> None:
+        """Read until the output holds a text."""
+        while text not in self.output:
+            assert await self.read() is None, bytes(self.output)
+
+    async def read(self) -> pb.AttachContainerResponse | None:
+        """Read one message; return it if it is the last one."""
+        response = await anext(self._responses)
+        if not response.HasField("output"):
+            await self.leave()
+            return response
+        stream = self.output if response.output.stream == pb.OUTPUT_STREAM_STDOUT else self.errors
+        stream.extend(response.output.data)
+        return None
+
+    async def to_end(self) -> pb.AttachContainerResponse:
+        """Read to the last message."""
+        while (last := await self.read()) is None:
+            pass
+        return last
+
+    async def leave(self) -> None:
+        """Go away."""
+        await self._requests.put(None)
+        await self._responses.aclose()
+
+    async def _send(self) -> AsyncIterator[pb.AttachContainerRequest]:
+        while (request := await self._requests.get()) is not None:
+            yield request
+
+
+async def test_a_foreground_run_misses_nothing(each: Yard) -> None:
+    container = await each.create("sh", "-c", "echo first; echo oops >&2; echo last; exit 3", auto_remove=True)
+    user = Attached(each, container)
+    assert not (await user.opened()).tty
+    await each.start(container)
+    last = await user.to_end()
+    assert last.exit.exit_code == 3
+    assert bytes(user.output) == b"first\nlast\n"
+    assert bytes(user.errors) == b"oops\n"
+
+
+async def test_piped_input_arrives_whole_and_ends(each: Yard) -> None:
+    container = await each.create("cat", open_stdin=True, stdin_once=True)
+    user = Attached(each, container)
+    await user.opened()
+    await each.start(container)
+    block = bytes(range(256)) * 256  # 64 KiB
+    total = 160  # 10 MiB
+
+    async def type_all() -> None:
+        for _ in range(total):
+            await user.type(block)
+        await user.end_input()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(type_all())
+        last = await user.to_end()
+    assert last.exit.exit_code == 0
+    assert hashlib.sha256(user.output).digest() == hashlib.sha256(block * total).digest()
+
+
+async def test_terminal_size_detach_and_return(each: Yard) -> None:
+    container = await each.create("sh", tty=True, open_stdin=True)
+    user = Attached(each, container, size=pb.TerminalSize(rows=33, columns=111))
+    assert (await user.opened()).tty
+    await each.start(container)
+    await user.type(b"stty size\n")
+    await user.until(b"33 111")
+    await user.resize(44, 122)
+    await asyncio.sleep(0.1)
+    await user.type(b"stty size; kept=yes\n")
+    await user.until(b"44 122")
+    await user.type(b"\x10\x11")
+    assert (await user.to_end()).HasField("detached")
+
+    again = Attached(each, container)
+    await again.opened()
+    await again.type(b"echo kept=$kept; exit 6\n")
+    last = await again.to_end()
+    assert last.exit.exit_code == 6
+    assert b"kept=yes" in again.output
+    await each.remove(container)
+    assert each.remains() == []
+
+
+async def test_two_users_see_the_same(one: Yard) -> None:
+    container = await one.create("sh", "-c", "read line; echo got $line; exit 0", open_stdin=True)
+    users = [Attached(one, container) for _ in range(2)]
+    for user in users:
+        await user.opened()
+    await one.start(container)
+    await users[0].type(b"word\n")
+    for user in users:
+        await user.to_end()
+        assert bytes(user.output) == b"got word\n"
+
+
+async def test_attach_survives_nothing_but_the_container_does(one: Yard) -> None:
+    container = await one.create("sh", "-c", "while :; do echo tick; sleep 0.02; done")
+    user = Attached(one, container)
+    await user.opened()
+    await one.start(container)
+    await user.until(b"tick")
+    await one.kill_daemon()
+    with pytest.raises(errors.Unavailable):
+        await user.to_end()
+    await user.leave()
+    await one.start_daemon()
+    again = Attached(one, container)
+    await again.opened()
+    await again.until(b"tick")
+    await again.leave()
+    assert (await one.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
+
+
+async def test_a_user_who_does_not_read_holds_up_nobody(one: Yard) -> None:
+    """The buffers between fill up; the exit is seen all the same, and the log has everything."""
+    container = await one.create("sh", "-c", "dd if=/dev/zero bs=1M count=24 2>/dev/null | od -v; exit 8")
+    await one.start(container)
+    idle = Attached(one, container)
+    await idle.opened()
+    found = await one.until_state(container, pb.CONTAINER_STATE_EXITED, seconds=60)
+    assert found.status.exit_code == 8
+    await idle.leave()
+
+
+async def test_logs_follow_tail_and_since(one: Yard) -> None:
+    script = "for n in 1 2 3; do echo line $n; done; sleep 0.3; echo err >&2; sleep 0.2; printf unfinished"
+    container = await one.create("sh", "-c", script)
+    await one.start(container)
+    followed = await one.logs(container, follow=True)
+    assert [line.data for line in followed] == [b"line 1\n", b"line 2\n", b"line 3\n", b"err\n", b"unfinished"]
+    tail = await one.logs(container, tail=2)
+    assert [line.data for line in tail] == [b"err\n", b"unfinished"]
+    since = await one.logs(container, since=followed[3].time)
+    assert [line.data for line in since] == [b"err\n", b"unfinished"]
+    until = await one.logs(container, until=followed[2].time)
+    assert [line.data for line in until] == [b"line 1\n", b"line 2\n", b"line 3\n"]
+    assert [line.data for line in await one.logs(container, no_stdout=True)] == [b"err\n"]
+    assert await one.logs(container, tail=0) == []
+
+
+async def test_logs_rotate_and_follow_over_rotations(one: Yard) -> None:
+    log = spec_pb2.LogConfig(options={"max-size": "16k", "max-file": "3"})
+    script = "n=0; while [ $n -lt 1500 ]; do n=$((n+1)); echo line number $n of the log; sleep 0.002; done"
+    container = await one.create("sh", "-c", script, log=log)
+    await one.start(container)
+    followed = await one.logs(container, follow=True)
+    assert [line.data for line in followed] == [b"line number %d of the log\n" % n for n in range(1, 1501)]
+    directory = one.root / "containerd/containers" / container
+    files = sorted(path.name for path in directory.iterdir())
+    assert files == ["ctr.log", "ctr.log.1", "ctr.log.2"]
+    kept = [line.data for line in await one.logs(container)]
+    assert kept == [line.data for line in followed][-len(kept) :]
+    last = [line.data for line in await one.logs(container, tail=500)]
+    assert last == [line.data for line in followed][-500:]
+
+
+async def test_a_container_that_logs_nowhere(one: Yard) -> None:
+    container, _ = await one.run_to_end("echo", "x", log=spec_pb2.LogConfig(driver="none"))
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await one.logs(container)
+    assert refused.value.reason == "LOG_NOT_READABLE"
