@@ -43,8 +43,7 @@ def place(fleet: Fleet, demand: Demand, tasks: Sequence[Task], now: float) -> Pl
         now: The leader's time.
     """
     pipeline = Pipeline(demand)
-    usages = list(fleet.nodes.values())
-    tree = spread.grow(fleet, demand, usages, pipeline.passes, now)
+    tree = spread.grow(fleet, demand, pipeline.passes, now)
     assigned: list[Task] = []
     for task in tasks:
         if tree.best is None:
@@ -60,7 +59,7 @@ def place(fleet: Fleet, demand: Demand, tasks: Sequence[Task], now: float) -> Pl
     left = tasks[len(assigned) :]
     if not left:
         return Placement(assigned, ())
-    error = explanation(pipeline.explain(usages))
+    error = explanation(pipeline.explain(fleet.nodes.values()))
     return Placement(assigned, [refuse(task, error) for task in left])
 
 

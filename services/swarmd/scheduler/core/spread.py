@@ -3,6 +3,9 @@
 The best node is the one, in this order, where fewer tasks like these have failed of late (if any has seen at least
 `FAILURES_MIN`), where fewer tasks of the service are, where fewer tasks are at all, where less of what can be reserved
 is reserved. Preferences come before that: a tree with a level for each label, whose branches are filled evenly.
+
+Most nodes have no task of the service and no failure: their load alone ranks them, and the fleet keeps them in that
+order. So a few tasks are placed among thousands of nodes by looking at a few of these.
 """
 
 from __future__ import annotations
@@ -11,15 +14,15 @@ import heapq
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from services.swarmd.scheduler.core.demand import Demand
-    from services.swarmd.scheduler.core.fleet import Fleet, NodeUsage
+    from services.swarmd.scheduler.core.fleet import Fleet, Load, NodeUsage
 
 FAILURES_MIN = 5
 
-Rank: TypeAlias = tuple[int, int, int, float, str]
-"""Smaller is better; the id of the node makes it unique."""
+Rank: TypeAlias = "tuple[int, int, Load]"
+"""Failures, active tasks of the service, load; smaller is better."""
 
 Take: TypeAlias = "Callable[[NodeUsage], bool]"
 """Puts a task on a node; says whether the node will do for another one like it."""
@@ -34,27 +37,27 @@ def rank(fleet: Fleet, demand: Demand, usage: NodeUsage, now: float) -> Rank:
     return (
         failures if failures >= FAILURES_MIN else 0,
         usage.active_by_service[demand.service_id],
-        usage.active,
-        _reserved_share(usage),
-        usage.node.id,
+        usage.load,
     )
 
 
-def _reserved_share(usage: NodeUsage) -> float:
-    """Return the share of a node's memory or processors that is reserved, whichever is more."""
-    total, room = usage.node.resources, usage.room
-    memory = 1 - room.memory_bytes / total.memory_bytes if total.memory_bytes else 0.0
-    cpus = 1 - room.nano_cpus / total.nano_cpus if total.nano_cpus else 0.0
-    return max(memory, cpus)
-
-
 class Leaf:
-    """Nodes among which only their ranks decide."""
+    """Nodes among which only their ranks decide.
 
-    def __init__(self, candidates: Iterable[NodeUsage], ranked: Callable[[NodeUsage], Rank]) -> None:
+    Args:
+        peculiar: Nodes that will do, in any order, whose rank is not their load alone.
+        plain: Nodes that will do, the least loaded first, without tasks of the service and without failures.
+        ranked: Returns the rank of a node.
+    """
+
+    def __init__(
+        self, peculiar: Iterable[NodeUsage], plain: Iterator[NodeUsage], ranked: Callable[[NodeUsage], Rank]
+    ) -> None:
         self._ranked = ranked
-        self._heap = [(ranked(usage), usage) for usage in candidates]
+        self._heap = [(ranked(usage), usage) for usage in peculiar]
         heapq.heapify(self._heap)
+        self._plain = plain
+        self._draw()
 
     @property
     def best(self) -> Rank | None:
@@ -64,11 +67,20 @@ class Leaf:
     def place(self, take: Take) -> NodeUsage:
         """Put one task on the best node. There must be one."""
         _, usage = self._heap[0]
+        drawn = usage is self._drawn
         if take(usage):
             heapq.heapreplace(self._heap, (self._ranked(usage), usage))
         else:
             heapq.heappop(self._heap)
+        if drawn:
+            self._draw()
         return usage
+
+    def _draw(self) -> None:
+        """Let the next plain node compete: the best of them stands for the rest."""
+        self._drawn = next(self._plain, None)
+        if self._drawn is not None:
+            heapq.heappush(self._heap, (self._ranked(self._drawn), self._drawn))
 
 
 class Branches:
@@ -102,25 +114,31 @@ class Branches:
 Tree: TypeAlias = Leaf | Branches
 
 
-def grow(
-    fleet: Fleet, demand: Demand, usages: Sequence[NodeUsage], passes: Callable[[NodeUsage], bool], now: float
-) -> Tree:
+def grow(fleet: Fleet, demand: Demand, passes: Callable[[NodeUsage], bool], now: float) -> Tree:
     """Return the tree in which tasks are placed.
 
     Args:
         fleet: All nodes.
         demand: What the tasks ask for.
-        usages: The nodes of the fleet.
         passes: Whether a node will do.
         now: The leader's time.
     """
+    peculiar = fleet.peculiar(demand)
+    peculiar_ids = {usage.node.id for usage in peculiar}
 
     def ranked(usage: NodeUsage) -> Rank:
         return rank(fleet, demand, usage, now)
 
+    def leaf(members: Sequence[NodeUsage]) -> Leaf:
+        return Leaf(
+            (usage for usage in members if usage.node.id in peculiar_ids and passes(usage)),
+            (usage for usage in members if usage.node.id not in peculiar_ids and passes(usage)),
+            ranked,
+        )
+
     def subtree(members: Sequence[NodeUsage], keys: Sequence[str]) -> Tree:
         if not keys:
-            return Leaf((usage for usage in members if passes(usage)), ranked)
+            return leaf(members)
         by_value: dict[str, list[NodeUsage]] = {}
         for usage in members:
             by_value.setdefault(_label(usage, keys[0]), []).append(usage)
@@ -129,12 +147,15 @@ def grow(
             for _, branch in sorted(by_value.items())
         )
 
-    return subtree(usages, [key for key in demand.spread_over if _is_label(key)])
+    keys = [key for key in demand.spread_over if _is_label(key)]
+    if keys:
+        return subtree(fleet.by_load(), keys)
+    plain = (usage for usage in fleet.by_load() if usage.node.id not in peculiar_ids and passes(usage))
+    return Leaf((usage for usage in peculiar if passes(usage)), plain, ranked)
 
 
 def _is_label(key: str) -> bool:
-    lowered = key.lower()
-    return lowered.startswith((_NODE_LABELS, _ENGINE_LABELS))
+    return key.lower().startswith((_NODE_LABELS, _ENGINE_LABELS))
 
 
 def _label(usage: NodeUsage, key: str) -> str:
