@@ -271,7 +271,7 @@ groups = st.builds(
 fleets = st.lists(node_views, max_size=7, unique_by=lambda node: node.id)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(fleets, st.lists(groups, max_size=5))
 def test_nothing_is_overrun_and_every_refusal_is_right(
     views: list[NodeView], wanted: list[list[Task]]
@@ -296,7 +296,7 @@ def test_nothing_is_overrun_and_every_refusal_is_right(
         assert all(count <= 1 for count in usage.host_ports.values())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(fleets, st.lists(groups, min_size=1, max_size=4))
 def test_each_task_gets_the_best_node_there_is(views: list[NodeView], wanted: list[list[Task]]) -> None:
     """Against the plain way: rank all nodes anew for each task."""
@@ -319,7 +319,7 @@ def test_each_task_gets_the_best_node_there_is(views: list[NodeView], wanted: li
         assert [task.node_id for task in put(fleet, group).assigned] == expected
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 8), st.integers(1, 40))
 def test_equal_nodes_are_balanced_within_one(count: int, replicas: int) -> None:
     fleet = fleet_of(*nodes(count))
@@ -329,7 +329,7 @@ def test_equal_nodes_are_balanced_within_one(count: int, replicas: int) -> None:
     assert max(active) - min(active) <= 1
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(fleets, st.lists(groups, max_size=4), st.randoms(use_true_random=False))
 def test_a_fleet_that_was_told_everything_equals_one_built_anew(
     views: list[NodeView], wanted: list[list[Task]], random: object
