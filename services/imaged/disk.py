@@ -47,6 +47,8 @@ class Reserve:
         """Look at the file system now; raises as `take` does."""
         self._until_check = CHECK_EVERY_BYTES
         status = os.statvfs(self._path)
+        if status.f_blocks == 0:
+            return  # a file system without a limit of its own, such as a tmpfs with size=0
         # A sixteenth of the step: on a small disk the reserve itself must leave room to work.
         if status.f_bavail * status.f_frsize < self._reserve_bytes + CHECK_EVERY_BYTES // 16:
             raise full()

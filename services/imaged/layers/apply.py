@@ -126,11 +126,13 @@ class Extractor:
         times.update((parts, found.status.st_mtime_ns) for parts, found in self._tree.implied.items())
         times.update(self._directory_times)
         for parts, mtime_ns in times.items():
+            directory = self._tree.open_exactly(parts)
+            if directory is None:
+                continue  # a later entry has removed or replaced it
             try:
-                directory, _ = self._tree.directory(parts, create=False)
-            except FileNotFoundError:
-                continue  # removed again by a later entry
-            os.utime(directory, ns=(mtime_ns, mtime_ns))
+                os.utime(directory, ns=(mtime_ns, mtime_ns))
+            finally:
+                os.close(directory)
 
     def _add_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:

@@ -46,12 +46,15 @@ class OverlayHiding:
         self._root_is_opaque = False
 
     def remove(self, directory: int, parts: Parts, name: bytes) -> None:
-        """Put a whiteout there, unless the layer itself has the name; its directory then becomes opaque."""
-        del parts
+        """Put a whiteout there, if there is anything to hide.
+
+        If the layer itself has the name, that hides a file already; a directory must become opaque.
+        """
         try:
             status = os.lstat(name, dir_fd=directory)
         except FileNotFoundError:
-            _make_whiteout(directory, name)
+            if self._tree.lower is not None and self._tree.lower.find((*parts, name)) is not None:
+                os.mknod(name, stat.S_IFCHR, whiteout.OVERLAY_DEVICE, dir_fd=directory)
             return
         if stat.S_ISDIR(status.st_mode):
             _mark(directory, name)
@@ -124,10 +127,6 @@ class MergedHiding:
                     self._remove(inner, (*parts, os.fsencode(child)))
             finally:
                 os.close(inner)
-
-
-def _make_whiteout(directory: int, name: bytes) -> None:
-    os.mknod(name, stat.S_IFCHR | 0o000, whiteout.OVERLAY_DEVICE, dir_fd=directory)
 
 
 def _mark(directory: int, name: bytes) -> None:

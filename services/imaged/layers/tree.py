@@ -75,6 +75,19 @@ class Tree:
         self._close_retired()
         return self._directory(parts, create, 0)
 
+    def open_exactly(self, parts: Parts) -> int | None:
+        """Return a new descriptor of the directory at a path without links; None if there is none any more."""
+        descriptor = os.dup(self.root)
+        for part in parts:
+            try:
+                inner = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
+            except OSError:
+                return None
+            finally:
+                os.close(descriptor)
+            descriptor = inner
+        return descriptor
+
     def clear_way(self, directory: int, name: bytes) -> None:
         """Remove whatever has this name, with all that is in it."""
         status = os.lstat(name, dir_fd=directory)

@@ -11,7 +11,6 @@ import ctypes
 import os
 import signal
 import socket
-import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -122,12 +121,11 @@ def _reporter(channel: socket.socket) -> Callable[[int], None]:
 
 
 def _export(job: jobs.ExportJob, output: int) -> jobs.ExportResult:
-    reserve = disk.Reserve(output) if stat.S_ISREG(os.fstat(output).st_mode) else None
+    reserve = disk.Reserve(output)
     with open(output, "wb", buffering=1 << 20, closefd=False) as file:
 
         def write(data: bytes) -> None:
-            if reserve is not None:
-                reserve.take(len(data))
+            reserve.take(len(data))
             file.write(data)
 
         written = diff.write_layer(_compare(job.comparison), write)
