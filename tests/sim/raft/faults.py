@@ -11,6 +11,7 @@ from services.swarmd.raft.core.membership import Change
 from services.swarmd.raft.core.membership import Member as Peer
 
 if TYPE_CHECKING:
+    from tests.sim.raft.member import Member
     from tests.sim.raft.world import World
 
 MEMBERS_MAX = 7
@@ -57,6 +58,23 @@ class Faults:
         fault()
         self._schedule()
 
+    def elected(self, leader: Member) -> None:
+        """Let a new leader fail before its term is settled: that is when logs come apart."""
+        if self._stopped or self._rng.random() >= self._world.profile.turbulence:
+            return
+        term = leader.core.term
+        crash = self._rng.random() < 0.5
+
+        def fail() -> None:
+            if self._stopped or not leader.leads or leader.core.term != term:
+                return
+            if crash:
+                self._world.kill(leader)
+            else:
+                self._cut_off(leader.id)
+
+        self._world.after(self._rng.uniform(0, 3 * self._world.network.delay_ms_max), fail)
+
     # ---- crashes
 
     def _crash(self) -> None:
@@ -88,7 +106,9 @@ class Faults:
 
     def _cut_one_off(self) -> None:
         leader = self._world.leader()
-        one = leader.id if leader is not None else self._rng.choice(list(self._world.members))
+        self._cut_off(leader.id if leader is not None else self._rng.choice(list(self._world.members)))
+
+    def _cut_off(self, one: int) -> None:
         for other in self._world.members:
             self._world.network.cut |= {(one, other), (other, one)}
         self._heal_later()

@@ -215,6 +215,8 @@ class Member:
                     self._applied_more()
             case effects.RoleChanged(role=role, term=term, leader=leader):
                 self.world.trace("role", self.id, role.value, term, leader)
+                if role is Role.LEADER:
+                    self.world.faults.elected(self)
             case effects.ConfigChanged(config=config):
                 self.world.trace("config", self.id, config.voters, config.learners)
             case effects.Removed():

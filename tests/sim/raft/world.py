@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from services.swarmd.raft.core import membership
 from services.swarmd.raft.core.membership import Member as Peer
@@ -45,6 +46,8 @@ class Profile:
     clients: int
     think_ms_max: float
     membership_changes: bool
+    turbulence: float
+    """How likely a leader fails soon after its election."""
     settings: Settings
 
     @staticmethod
@@ -68,6 +71,7 @@ class Profile:
             clients=rng.randrange(1, 6),
             think_ms_max=rng.choice([100.0, 300.0, 800.0]),
             membership_changes=rng.random() < 0.5,
+            turbulence=rng.choice([0.0, 0.0, 0.4, 0.8]),
             settings=Settings(
                 election_ticks_min=election_min,
                 election_ticks_max=2 * election_min,
@@ -82,10 +86,10 @@ class Profile:
 class World:
     """One run."""
 
-    def __init__(self, seed: int, *, tracing: bool = False) -> None:
+    def __init__(self, seed: int, *, tracing: bool = False, ground: Mapping[str, Any] | None = None) -> None:
         self.seed = seed
         self.rng = Random(seed)
-        self.profile = Profile.of(self.rng)
+        self.profile = replace(Profile.of(self.rng), **(ground or {}))
         self.tick_ms = TICK_MS
         self.now_ms = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
