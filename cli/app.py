@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "swarmctl"
 SETTINGS = {"help_option_names": ["--help"], "max_content_width": 110}
-RUNS_CONTAINER = frozenset({"run", "create", "exec"})
-"""Commands whose own failures are 125, so that the container's codes can be told apart."""
+DEBUG = "BEEYARD_DEBUG"
+"""Environment variable: any value shows tracebacks."""
 
 
 class LazyGroup(click.Group):
@@ -55,23 +56,54 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. What goes wrong is printed here, once."""
     from cli.tree import root
 
-    command = root()
-    words = [word for word in arguments if not word.startswith("-")]
-    runs_container = any(word in RUNS_CONTAINER for word in words[:3])
     try:
-        result = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        result = root().main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except cli_errors.ExitWith as exc:
         return exc.code
     except click.exceptions.Exit as exc:
         return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return 0
     except click.ClickException as exc:
         exc.show()
-        return cli_errors.EXIT_USAGE if runs_container else cli_errors.EXIT_FAILED
+        return cli_errors.EXIT_ENGINE if exc.exit_code == cli_errors.EXIT_ENGINE else cli_errors.EXIT_FAILED
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return cli_errors.EXIT_INTERRUPTED
+    except cli_errors.ContainerFailed as exc:
+        _complain(exc.error)
+        return exc.code
     except errors.BeeyardError as exc:
-        print(cli_errors.render_error(exc), file=sys.stderr)
-        return cli_errors.exit_code(exc, runs_container=runs_container)
+        _complain(exc)
+        return cli_errors.EXIT_FAILED
     except BrokenPipeError:
-        return 141
+        return cli_errors.EXIT_BROKEN_PIPE
+    except Exception as exc:  # noqa: BLE001 (the border: a fault of ours must not look like a crash)
+        _report_fault(exc)
+        return cli_errors.EXIT_FAILED
     return result if isinstance(result, int) else 0
+
+
+def _complain(error: errors.BeeyardError) -> None:
+    print(cli_errors.render_error(error), file=sys.stderr)
+    if os.environ.get(DEBUG):
+        _print_traceback(error)
+
+
+def _report_fault(exc: Exception) -> None:
+    """Say that the program is at fault, in a form that is useful in a report."""
+    where = exc.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" ({where.tb_frame.f_code.co_filename}:{where.tb_lineno})" if where is not None else ""
+    print(f"Error: a fault in {PROGRAM} itself: {type(exc).__name__}: {exc}{place}", file=sys.stderr)
+    if os.environ.get(DEBUG):
+        _print_traceback(exc)
+    else:
+        print(f"Set {DEBUG}=1 for the whole traceback.", file=sys.stderr)
+
+
+def _print_traceback(exc: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(exc)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.errors import UNREACHABLE, render_error
+from cli import flags
+from cli.errors import EXIT_ENGINE, UNREACHABLE, ContainerFailed, render_error
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cli.transport.call import Call
 T = TypeVar("T")
@@ -23,6 +24,85 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 AT_ONCE_MAX = 50
 """Calls that one command has in progress: `rm` of a thousand containers is no storm."""
+
+
+class ContainerUsageError(click.UsageError):
+    """A wrong command line of a command that runs a container."""
+
+    exit_code = EXIT_ENGINE
+
+
+class Command(click.Command):
+    """A command that takes switches and old option names as docker does.
+
+    Args:
+        aliases: Old names of options, to the names that help shows: {"--net": "--network"}.
+        failure_code: Exit code of its own failures, to be told from those of a container that it runs. With one, 126
+            and 127 are those of a process that could not be started.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        aliases: Mapping[str, str] | None = None,
+        failure_code: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._aliases = aliases or {}
+        self._failure_code = failure_code
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Translate, then parse."""
+        try:
+            translated = flags.normalise(
+                args, self._switches(ctx), self._aliases, interspersed=ctx.allow_interspersed_args
+            )
+            return super().parse_args(ctx, translated)
+        except flags.FlagError as exc:
+            raise self._marked(click.UsageError(f"invalid argument {exc}", ctx)) from None
+        except click.UsageError as exc:
+            raise self._marked(exc) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as exc:
+            raise self._marked(exc) from None
+        except errors.BeeyardError as exc:
+            if self._failure_code:
+                raise ContainerFailed(exc, self._failure_code) from exc
+            raise
+
+    def _marked(self, error: click.UsageError) -> click.UsageError:
+        if self._failure_code != EXIT_ENGINE:
+            return error
+        return ContainerUsageError(error.format_message(), error.ctx)
+
+    def _switches(self, ctx: click.Context) -> dict[str, flags.Switch]:
+        return {
+            name: flags.Switch(
+                on=option.opts[-1], off=option.secondary_opts[-1] if option.secondary_opts else ""
+            )
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option) and option.is_flag
+            for name in option.opts
+        }
+
+
+def command(
+    name: str | None = None, *, positional_ends_options: bool = False, **attributes: Any
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a command of a function.
+
+    Args:
+        name: Its name, if it is not the function's.
+        positional_ends_options: What follows the first argument is another program's command line.
+        attributes: Of `Command`.
+    """
+    settings = {"allow_interspersed_args": not positional_ends_options}
+    return click.command(name, cls=Command, context_settings=settings, **attributes)
 
 
 def with_session(function: Callable[..., T]) -> Callable[..., T]:

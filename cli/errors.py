@@ -5,9 +5,10 @@ from __future__ import annotations
 from services.kit import errors
 
 EXIT_FAILED = 1
-EXIT_USAGE = 125
-"""Of run and create: the engine's fault, not the container's."""
-
+EXIT_ENGINE = 125
+"""Of run, create and exec: the engine's fault or the command line's, not the container's."""
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 UNREACHABLE = frozenset(
     {
@@ -29,17 +30,21 @@ class ExitWith(Exception):
         self.code = code
 
 
+class ContainerFailed(Exception):
+    """A command that runs a container failed on the way: its exit code says how far it came."""
+
+    def __init__(self, error: errors.BeeyardError, otherwise: int) -> None:
+        super().__init__(error)
+        self.error = error
+        self._otherwise = otherwise
+
+    @property
+    def code(self) -> int:
+        """The exit code: 126 or 127 if the process could not be started."""
+        given = self.error.metadata.get("exit_code", "")
+        return int(given) if given in ("126", "127") else self._otherwise
+
+
 def render_error(error: errors.BeeyardError) -> str:
     """One line that says what is wrong; the servers' messages already say what to do."""
-    text = f"Error: {error.message}"
-    if isinstance(error, errors.Internal) and (request := error.metadata.get("request_id")):
-        text += f" (request {request}: the daemon's log has more)"
-    return text
-
-
-def exit_code(error: errors.BeeyardError, *, runs_container: bool) -> int:
-    """The exit code of an error, as docker's: 125, 126 or 127 for run, create and exec, else 1."""
-    if not runs_container:
-        return EXIT_FAILED
-    given = error.metadata.get("exit_code", "")
-    return int(given) if given in ("125", "126", "127") else EXIT_USAGE
+    return f"Error: {error.message}"

@@ -35,6 +35,7 @@ class Session:
     node: str = ""
     """Act on this node of the swarm, through the gateway."""
     _channels: dict[str, Channel] = field(default_factory=dict)
+    _others: list[Session] = field(default_factory=list)
 
     @overload
     def start(
@@ -94,6 +95,12 @@ class Session:
             channel = self._channels[daemon] = self._connect(daemon)
         return channel
 
+    def on_node(self, node: str) -> Session:
+        """Return a session that acts on another node of the swarm; closed with this one."""
+        other = Session(target=self.target, node=node)
+        self._others.append(other)
+        return other
+
     def pause(self, seconds: float) -> None:
         """Let time pass, while the connections stay alive."""
         from cli import clock
@@ -108,6 +115,8 @@ class Session:
 
     def close(self) -> None:
         """Close what was opened."""
+        for other in self._others:
+            other.close()
         for channel in self._channels.values():
             channel.close()
 

@@ -10,6 +10,7 @@ from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
 from cli import api, clock, swarm_lists
 from cli.command import (
+    command,
     filter_option,
     for_each,
     format_option,
@@ -63,7 +64,7 @@ def _change(session: Session, node: str, change: Callable[[objects.NodeSpec], No
     raise AssertionError("unreachable")
 
 
-@click.command
+@command()
 @filter_option
 @format_option
 @quiet_option
@@ -77,7 +78,7 @@ def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -
     )
 
 
-@click.command
+@command()
 @inspect_format_option
 @click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
 @click.argument("nodes", metavar="self|NODE", nargs=-1, required=True)
@@ -97,7 +98,7 @@ def inspect(session: Session, style: str, nodes: tuple[str, ...], *, pretty: boo
     return code
 
 
-@click.command
+@command()
 @filter_option
 @format_option
 @quiet_option
@@ -136,7 +137,7 @@ def ps(
     )
 
 
-@click.command
+@command()
 @click.option(
     "--availability", type=click.Choice(["active", "pause", "drain"]), help="Availability of the node"
 )
@@ -173,10 +174,10 @@ def update(
 
 
 def _role_command(name: str, role: objects.NodeRole.ValueType, done: str, already: str) -> click.Command:
-    @click.command(name, help=f"{name.capitalize()} one or more nodes.")
+    @command(name, help=f"{name.capitalize()} one or more nodes.")
     @click.argument("nodes", metavar="NODE", nargs=-1, required=True)
     @with_session
-    def command(session: Session, nodes: tuple[str, ...]) -> int:
+    def change_role(session: Session, nodes: tuple[str, ...]) -> int:
         def change(spec: objects.NodeSpec) -> None:
             spec.role = role
 
@@ -188,14 +189,14 @@ def _role_command(name: str, role: objects.NodeRole.ValueType, done: str, alread
 
         return for_each(nodes, act)
 
-    return command
+    return change_role
 
 
 promote = _role_command("promote", objects.NODE_ROLE_MANAGER, "promoted to a manager", "a manager")
 demote = _role_command("demote", objects.NODE_ROLE_WORKER, "demoted", "a worker")
 
 
-@click.command
+@command()
 @click.option("-f", "--force", is_flag=True, help="Force remove a node from the swarm")
 @click.argument("nodes", metavar="NODE", nargs=-1, required=True)
 @with_session

@@ -9,6 +9,7 @@ import click
 from beeyard.swarm.v1 import control_pb2 as pb
 from cli import api, clock, progress, swarm_lists
 from cli.command import (
+    command,
     filter_option,
     for_each,
     format_option,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cli.session import Session
 
 
-@click.command
+@command()
 @filter_option
 @format_option
 @quiet_option
@@ -44,7 +45,7 @@ def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -
     )
 
 
-@click.command
+@command()
 @filter_option
 @format_option
 @quiet_option
@@ -91,7 +92,7 @@ def ps(
     return code
 
 
-@click.command
+@command()
 @inspect_format_option
 @click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
 @click.argument("services", metavar="SERVICE", nargs=-1, required=True)
@@ -111,7 +112,7 @@ def inspect(session: Session, style: str, services: tuple[str, ...], *, pretty: 
     return code
 
 
-@click.command
+@command()
 @click.argument("services", metavar="SERVICE", nargs=-1, required=True)
 @with_session
 def rm(session: Session, services: tuple[str, ...]) -> int:
@@ -125,7 +126,7 @@ def rm(session: Session, services: tuple[str, ...]) -> int:
     return for_each(services, remove)
 
 
-@click.command
+@command()
 @click.option(
     "-d", "--detach", is_flag=True, help="Exit immediately instead of waiting for the service to converge"
 )
@@ -155,7 +156,7 @@ def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
     return code
 
 
-@click.command
+@command()
 @click.option(
     "-d", "--detach", is_flag=True, help="Exit immediately instead of waiting for the service to converge"
 )

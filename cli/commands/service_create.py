@@ -9,7 +9,7 @@ import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
 from cli import api, clock, progress
-from cli.command import with_session
+from cli.command import command, with_session
 from cli.commands.references import resolve_files
 from cli.specs import service as specs
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WRITE_TIMEOUT_S = 30.0
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@command(positional_ends_options=True)
 @specs.create_options
 @specs.common_options
 @click.argument("image", metavar="IMAGE")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import progress
-from cli.command import with_session
+from cli.command import command, with_session
 from cli.commands import service_change
 from cli.commands.references import resolve_files
 from cli.specs import service as specs
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cli.session import Session
 
 
-@click.command
+@command()
 @specs.update_options
 @specs.common_options
 @click.argument("service", metavar="SERVICE")

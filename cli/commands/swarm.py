@@ -9,7 +9,7 @@ import click
 from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
 from cli import api, swarm_lists
-from cli.command import with_session
+from cli.command import command, with_session
 from services.kit import units
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _settings_options(function: F) -> F:
     return function
 
 
-@click.command
+@command()
 @_settings_options
 @click.option("--advertise-addr", default="", metavar="string", help="Advertised address (format: IP[:port])")
 @click.option("--listen-addr", default="", metavar="node-addr", help="Listen address (format: IP:port)")
@@ -119,7 +119,7 @@ def init(
         print(f"command and provide the following key:\n\n    {made.unlock_key}\n")
 
 
-@click.command
+@command()
 @click.option("--token", required=True, metavar="string", help="Token for entry into the swarm")
 @click.option("--advertise-addr", default="", metavar="string", help="Advertised address (format: IP[:port])")
 @click.option("--listen-addr", default="", metavar="node-addr", help="Listen address (format: IP:port)")
@@ -152,7 +152,7 @@ def join(
     print(f"This node joined a swarm as a {role}.")
 
 
-@click.command("join-token")
+@command("join-token")
 @click.option("-q", "--quiet", is_flag=True, help="Only display token")
 @click.option("--rotate", is_flag=True, help="Rotate join token")
 @click.argument("role", metavar="worker|manager", type=click.Choice(["worker", "manager"]))
@@ -173,7 +173,7 @@ def join_token(session: Session, role: str, *, quiet: bool, rotate: bool) -> Non
     print(f"    swarmctl swarm join --token {token} {answer.join_address}\n")
 
 
-@click.command
+@command()
 @click.option("-f", "--force", is_flag=True, help="Force this node to leave the swarm, ignoring warnings")
 @with_session
 def leave(session: Session, *, force: bool) -> None:
@@ -182,7 +182,7 @@ def leave(session: Session, *, force: bool) -> None:
     print("Node left the swarm.")
 
 
-@click.command
+@command()
 @_settings_options
 @with_session
 def update(session: Session, **settings: object) -> None:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import spec_pb2 as spec
-from cli.specs.values import csv_fields, flag, invalid
+from cli.specs.values import csv_fields, flag, invalid, whole
 from services.kit import units
 
 if TYPE_CHECKING:
@@ -56,7 +56,12 @@ def _set_type(mount: spec.Mount, value: str) -> None:
 
 
 def _set_source(mount: spec.Mount, value: str) -> None:
-    mount.source = os.path.abspath(value) if value.startswith((".", "~")) else value  # noqa: PTH100 (keeps links)
+    mount.source = _absolute(value) if value.startswith((".", "~")) else value
+
+
+def _absolute(path: str) -> str:
+    """Return a path of the caller as the daemon must see it; links stay."""
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (pathlib keeps `..`)
 
 
 def _set_propagation(mount: spec.Mount, value: str) -> None:
@@ -72,10 +77,7 @@ def _set_recursive(mount: spec.Mount, value: str) -> None:
 
 
 def _set_mode(mount: spec.Mount, value: str) -> None:
-    try:
-        mount.tmpfs_mode = int(value, 8)
-    except ValueError:
-        raise invalid(f"--mount: tmpfs-mode {value!r}: give octal digits such as 1777") from None
+    mount.tmpfs_mode = whole(value, "--mount: tmpfs-mode", base=8, most=0o7777)
 
 
 def _put(field: str) -> Callable[[spec.Mount, str], None]:
@@ -139,7 +141,7 @@ def parse_volume(text: str) -> spec.Mount:
     is_path = source.startswith(("/", ".", "~"))
     return spec.Mount(
         type=spec.MOUNT_TYPE_BIND if is_path else spec.MOUNT_TYPE_VOLUME,
-        source=os.path.abspath(source) if is_path else source,  # noqa: PTH100 (keeps links)
+        source=_absolute(source) if is_path else source,
         target=target,
         read_only="ro" in modes,
         propagation=next((mode for mode in modes if mode in _PROPAGATIONS), ""),

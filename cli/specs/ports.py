@@ -8,23 +8,38 @@ from cli.specs.values import csv_fields, invalid
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 PORT_MAX = 65535
+PORT_DIGITS_MAX = 10
 SERVICE_PORTS_MAX = 1000
 
 
-def _port_range(text: str, whole: str) -> tuple[int, int]:
+def _port_range(text: str, whole: str, option: str = "--publish") -> tuple[int, int]:
     first, separator, last = text.partition("-")
-    if not first.isdigit() or (separator and not last.isdigit()):
-        raise invalid(f"--publish {whole!r}: {text!r} is no port or range of ports")
-    start, end = int(first), int(last) if separator else int(first)
+    last = last if separator else first
+    if not all(
+        part.isascii() and part.isdecimal() and len(part) <= PORT_DIGITS_MAX for part in (first, last)
+    ):
+        raise invalid(f"{option} {whole!r}: {text!r} is no port or range of ports")
+    start, end = int(first), int(last)
     if not 0 < start <= end <= PORT_MAX:
-        raise invalid(f"--publish {whole!r}: {text!r} is not within 1-{PORT_MAX}")
+        raise invalid(f"{option} {whole!r}: {text!r} is not within 1-{PORT_MAX}")
     return start, end
 
 
-def _protocol(text: str, whole: str) -> str:
+def _protocol(text: str, whole: str, option: str = "--publish") -> str:
     if text.lower() not in PROTOCOLS:
-        raise invalid(f"--publish {whole!r}: protocol {text!r}: use {', '.join(PROTOCOLS)}")
+        raise invalid(f"{option} {whole!r}: protocol {text!r}: use {', '.join(PROTOCOLS)}")
     return text.lower()
+
+
+def parse_exposed(text: str, option: str) -> tuple[int, int, str]:
+    """Read port[-port][/protocol]: the first and the last port, and the protocol.
+
+    Raises:
+        errors.Invalid: It is malformed.
+    """
+    ports, separator, protocol = text.partition("/")
+    first, last = _port_range(ports, text, option)
+    return first, last, _protocol(protocol, text, option) if separator else "tcp"
 
 
 def _split(text: str) -> tuple[str, str, str, str]:

@@ -13,7 +13,7 @@ import click
 
 from beeyard.container.v1 import spec_pb2 as container
 from beeyard.swarm.v1 import objects_pb2 as swarm
-from cli.specs import mounts, ports, values
+from cli.specs import limits, mounts, ports, values
 from services.kit import units
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def build(image: str, command: tuple[str, ...], given: Mapping[str, Any]) -> swa
     run.network.dns_search.extend(given["dns_search"])
     run.network.extra_hosts.extend(given["host"])
     run.mounts.extend(mounts.parse_mount(text) for text in given["mount"])
-    run.resources.ulimits.extend(parse_ulimit(text) for text in given["ulimit"])
+    run.resources.ulimits.extend(limits.parse_ulimit(text) for text in given["ulimit"])
     task.placement.constraints.extend(given["constraint"])
     task.placement.spread_over.extend(_preference(text) for text in given["placement_pref"])
     task.networks.extend(_network(text) for text in given["network"])
@@ -505,7 +505,7 @@ def _change_lists(spec: swarm.ServiceSpec, given: Mapping[str, Any]) -> None:
     )
     _change_messages(
         run.resources.ulimits,
-        [parse_ulimit(text) for text in given["ulimit_add"]],
+        [limits.parse_ulimit(text) for text in given["ulimit_add"]],
         lambda limit: limit.name,
         set(given["ulimit_rm"]),
     )
@@ -636,21 +636,3 @@ def _file_reference(text: str, option: str, base: str) -> swarm.FileReference:
     target = reference.target or reference.name
     reference.target = target if target.startswith("/") else f"{base}{target}"
     return reference
-
-
-def parse_ulimit(text: str) -> container.Ulimit:
-    """Read a --ulimit value: name=soft[:hard].
-
-    Raises:
-        errors.Invalid: It is malformed, or the soft limit is above the hard one.
-    """
-    name, limits = values.key_value(text, "--ulimit")
-    soft, separator, hard = limits.partition(":")
-    try:
-        first = int(soft)
-        second = int(hard) if separator else first
-    except ValueError:
-        raise values.invalid(f"--ulimit {text!r}: give NAME=SOFT[:HARD]") from None
-    if second != -1 and (first > second or first == -1):
-        raise values.invalid(f"--ulimit {text!r}: the soft limit is above the hard limit")
-    return container.Ulimit(name=name, soft=first, hard=second)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from decimal import Decimal, InvalidOperation
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 NANO = 1_000_000_000
+UINT32_MAX = (1 << 32) - 1
+_DIGITS_MAX = 20
+_CPUS = re.compile(r"([0-9]{0,6})(?:\.([0-9]{0,9}))?", re.ASCII)
 ENV_FILE_BYTES_MAX = 1 << 20
 
 
@@ -76,31 +79,60 @@ def milliseconds(text: str) -> int:
     return round(units.parse_duration(text) * 1000)
 
 
+def whole(text: str, option: str, *, base: int = 10, most: int = UINT32_MAX) -> int:
+    """Read a whole number that is not negative.
+
+    Raises:
+        errors.Invalid: It is none, or larger than `most`.
+    """
+    digits = "01234567" if base == 8 else "0123456789"
+    if not 0 < len(text) <= _DIGITS_MAX or not set(text) <= set(digits) or int(text, base) > most:
+        kind = "octal digits" if base == 8 else "a whole number"
+        raise invalid(f"{option} {text!r}: give {kind}")
+    return int(text, base)
+
+
+def positive_milliseconds(text: str, option: str) -> int:
+    """Read a duration that is not negative.
+
+    Raises:
+        errors.Invalid: It is no duration, or negative.
+    """
+    try:
+        found = milliseconds(text)
+    except errors.Invalid as exc:
+        raise invalid(f"{option}: {exc.message}") from None
+    if found < 0:
+        raise invalid(f"{option} cannot be negative")
+    return found
+
+
 def nano_cpus(text: str, option: str) -> int:
     """Read processors such as "1.5", in billionths.
 
     Raises:
-        errors.Invalid: Not a number, not positive, or finer than billionths.
+        errors.Invalid: Not a number, negative, finer than billionths, or more than a machine can have.
     """
-    try:
-        value = Decimal(text) * NANO
-    except InvalidOperation:
-        raise invalid(f"{option} {text!r}: give a number of CPUs such as 1.5") from None
-    if not value.is_finite() or value != value.to_integral_value() or value < 0:
-        raise invalid(f"{option} {text!r}: give a positive number of CPUs with at most 9 decimals")
-    return int(value)
+    match = _CPUS.fullmatch(text)
+    if match is None or text == ".":
+        raise invalid(f"{option} {text!r}: give a number of CPUs such as 1.5, with at most 9 decimals")
+    return int(match[1] or "0") * NANO + int((match[2] or "").ljust(9, "0"))
 
 
 def environment(
     values: Iterable[str], files: Iterable[str], environ: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """Merge --env-file and --env: later ones win; a name alone takes the caller's value, or is left out.
+    """Merge --env-file and --env: later ones win; a name alone takes the caller's value.
+
+    A name that the caller does not have either is left out if it stands in a file; as an option it stays a name alone,
+    which takes the variable out of the image's.
 
     Raises:
         errors.Invalid: A file cannot be read or a line has no name.
     """
-    merged: dict[str, str] = {}
-    for text in [*(line for path in files for line in file_lines(path, "--env-file")), *values]:
+    lines = [(line, True) for path in files for line in file_lines(path, "--env-file")]
+    merged: dict[str, str | None] = {}
+    for text, from_file in [*lines, *((value, False) for value in values)]:
         key, separator, value = text.partition("=")
         if not key or any(character.isspace() for character in key):
             raise invalid(f"--env {text!r}: give NAME=value or NAME")
@@ -108,9 +140,9 @@ def environment(
             merged[key] = value
         elif key in environ:
             merged[key] = environ[key]
-        else:
-            merged.pop(key, None)
-    return [f"{key}={value}" for key, value in merged.items()]
+        elif not from_file:
+            merged[key] = None
+    return [key if value is None else f"{key}={value}" for key, value in merged.items()]
 
 
 def file_lines(path: str, option: str) -> list[str]:

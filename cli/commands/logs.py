@@ -1,0 +1,96 @@
+"""swarmctl logs"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from beeyard.container.v1 import container_pb2 as pb
+from cli import api, clock, terminal
+from cli.command import command, with_session
+from cli.locate import locate
+from cli.specs import times
+from cli.specs.options import add, switch, text
+from cli.specs.values import invalid
+
+if TYPE_CHECKING:
+    from cli.session import Session
+
+TAIL_MAX = (1 << 63) - 1
+OPTIONS = [
+    switch("-f", "--follow", help="Follow log output"),
+    text("--since", help='Show logs since timestamp (e.g. "2026-01-02T13:23:37Z") or relative (e.g. "42m")'),
+    text("-n", "--tail", default="all", help="Number of lines to show from the end of the logs (all)"),
+    switch("-t", "--timestamps", help="Show timestamps"),
+    switch("--details", help="Show extra details provided to logs"),
+]
+UNTIL = text(
+    "--until", help='Show logs before a timestamp (e.g. "2026-01-02T13:23:37Z") or relative (e.g. "42m")'
+)
+
+
+def parse_tail(tail: str) -> int | None:
+    """Read a --tail value; None is all lines.
+
+    Raises:
+        errors.Invalid: It is neither "all" nor a number.
+    """
+    if tail in ("", "all"):
+        return None
+    digits = tail.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(TAIL_MAX)):
+        raise invalid(f"--tail {tail!r}: give a number of lines, or all")
+    return None if tail.startswith("-") else min(int(tail), TAIL_MAX)
+
+
+def render(line: pb.LogLine, *, timestamps: bool, details: bool) -> bytes:
+    """Return a line as it is printed, with what was asked for before its text."""
+    head = f"{times.rfc3339_nano(line.time)} " if timestamps else ""
+    if details:
+        head += ",".join(f"{key}={value}" for key, value in sorted(line.attributes.items())) + " "
+    return head.encode() + line.data
+
+
+@command()
+@add([*OPTIONS, UNTIL])
+@click.argument("container", metavar="CONTAINER")
+@with_session
+def logs(
+    session: Session,
+    container: str,
+    since: str,
+    until: str,
+    tail: str,
+    *,
+    follow: bool,
+    timestamps: bool,
+    details: bool,
+) -> None:
+    """Fetch the logs of a container, or of a task of the swarm by its name."""
+    now = clock.now()
+    request = pb.GetLogsRequest(
+        follow=follow,
+        since=times.parse(since, "--since", now) if since else None,
+        until=times.parse(until, "--until", now) if until else None,
+        tail=parse_tail(tail),
+        details=details,
+    )
+    session, found = locate(session, container)
+    request.container = found.id
+    for batch in session.start(api.Containers.GetLogs, request):
+        _print(batch, timestamps=timestamps, details=details)
+
+
+def _print(batch: pb.GetLogsResponse, *, timestamps: bool, details: bool) -> None:
+    """Print lines, those of one stream that follow each other at once."""
+    text, target = bytearray(), terminal.STDOUT
+    for line in batch.lines:
+        wanted = terminal.STDERR if line.stream == pb.OUTPUT_STREAM_STDERR else terminal.STDOUT
+        if wanted != target and text:
+            terminal.write(target, bytes(text))
+            text.clear()
+        target = wanted
+        text += render(line, timestamps=timestamps, details=details)
+    if text:
+        terminal.write(target, bytes(text))

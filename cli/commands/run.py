@@ -1,0 +1,88 @@
+"""swarmctl run, and create."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beeyard.container.v1 import container_pb2 as pb
+from cli import api, terminal
+from cli.command import command, with_session
+from cli.commands import creation, foreground
+from cli.errors import EXIT_ENGINE
+from cli.specs import container as specs
+from cli.specs import container_options as options
+from cli.specs.values import invalid
+from services.kit import errors
+
+if TYPE_CHECKING:
+    from cli.session import Session
+
+START_TIMEOUT_S = 120.0
+
+
+@command(positional_ends_options=True, failure_code=EXIT_ENGINE, aliases=options.ALIASES)
+@options.run_options
+@options.create_options
+@click.argument("image", metavar="IMAGE")
+@click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
+@with_session
+def run(session: Session, image: str, command: tuple[str, ...], **given: Any) -> int:
+    """Create and run a new container from an image."""
+    streams = specs.streams(given, detach=given["detach"])
+    spec = specs.build(image, command, given)
+    spec.stdin_once = spec.open_stdin and streams.stdin
+    if spec.tty and streams.stdin and not terminal.is_terminal(terminal.STDIN):
+        raise invalid("the input device is not a TTY")
+    made = creation.create(
+        session,
+        spec,
+        pull=specs.check_pull(given["pull"]),
+        quiet=given["quiet"],
+        cidfile=given["cidfile"],
+    )
+    try:
+        if not any(streams):
+            print(made.id, flush=True)
+            request = pb.StartContainerRequest(container=made.id)
+            session.call(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S)
+            return 0
+        wanted = pb.AttachOpen(
+            container=made.id,
+            stdin=streams.stdin,
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+            detach_keys=given["detach_keys"],
+        )
+        return foreground.start(session, wanted, tty=spec.tty, sig_proxy=given["sig_proxy"])
+    except errors.BeeyardError as exc:
+        if spec.auto_remove and exc.reason == "START_FAILED":
+            _remove(session, made.id)
+        raise
+
+
+@command(positional_ends_options=True, failure_code=EXIT_ENGINE, aliases=options.ALIASES)
+@options.create_options
+@click.argument("image", metavar="IMAGE")
+@click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
+@with_session
+def create(session: Session, image: str, command: tuple[str, ...], **given: Any) -> None:
+    """Create a new container."""
+    streams = specs.streams(given, detach=False)
+    spec = specs.build(image, command, given)
+    spec.stdin_once = spec.open_stdin and streams.stdin
+    made = creation.create(
+        session,
+        spec,
+        pull=specs.check_pull(given["pull"]),
+        quiet=given["quiet"],
+        cidfile=given["cidfile"],
+    )
+    print(made.id)
+
+
+def _remove(session: Session, container_id: str) -> None:
+    """Take away what --rm was to take away, if the daemon has not done it already."""
+    request = pb.RemoveContainerRequest(container=container_id, force=True, volumes=True, ignore_missing=True)
+    session.call(api.Containers.RemoveContainer, request, timeout_s=START_TIMEOUT_S)

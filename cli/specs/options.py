@@ -1,0 +1,45 @@
+"""How long lists of options are written: one line each, in docker's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+F = TypeVar("F", bound="Callable[..., Any]")
+Option: TypeAlias = "Callable[[Any], Any]"
+
+
+def add(options: Sequence[Option]) -> Callable[[F], F]:
+    """Give a command these options, in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def text(*names: str, help: str, metavar: str = "string", default: str | None = "") -> Option:  # noqa: A002
+    """An option with one value; empty if not given."""
+    return click.option(*names, metavar=metavar, default=default, help=help)
+
+
+def many(*names: str, help: str, metavar: str = "list") -> Option:  # noqa: A002
+    """An option that may be given several times."""
+    return click.option(*names, metavar=metavar, multiple=True, help=help)
+
+
+def switch(*names: str, help: str, default: bool = False) -> Option:  # noqa: A002
+    """An option without a value."""
+    return click.option(*names, is_flag=True, default=default, help=help)
+
+
+def number(*names: str, help: str, least: int | None = None, most: int | None = None) -> Option:  # noqa: A002
+    """An option with a whole number; None if not given."""
+    kind = click.INT if least is None and most is None else click.IntRange(least, most)
+    return click.option(*names, type=kind, metavar="int", default=None, help=help)
