@@ -49,7 +49,6 @@ class Ports:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self._owners: dict[tuple[str, int], list[_Owner]] = {}
-        self._cursor = DYNAMIC_FIRST
         for service in services:
             self.add(service)
 
@@ -95,13 +94,13 @@ class Ports:
         held = [copy_port(port) for port in service.endpoint.ports]
         endpoint = copy_of_endpoint(service.endpoint)
         del endpoint.ports[:]
-        chosen: set[tuple[str, int]] = set()
-        for wanted in service.spec.endpoint.ports:
-            port = _normal(wanted)
+        ports = [_normal(port) for port in service.spec.endpoint.ports]
+        chosen = {(port.protocol, port.published_port) for port in ports}
+        for port in ports:
             if port.mode == PUBLISH_MODE_INGRESS and not port.published_port:
-                port.published_port = self._take_back(held, port) or self._pick(port.protocol, chosen)
-            chosen.add((port.protocol, port.published_port))
-            endpoint.ports.append(port)
+                port.published_port = _take_back(held, port, chosen) or self._pick(port.protocol, chosen)
+                chosen.add((port.protocol, port.published_port))
+        endpoint.ports.extend(ports)
         return endpoint
 
     def _count(self, service: Service, ports: Iterable[PublishedPort], *, holds: bool) -> None:
@@ -129,30 +128,35 @@ class Ports:
             )
 
     def _pick(self, protocol: str, chosen: set[tuple[str, int]]) -> int:
-        """Return a free port of the dynamic range, each in its turn: a port that was freed rests for a while."""
-        count = DYNAMIC_LAST - DYNAMIC_FIRST + 1
-        for step in range(count):
-            number = DYNAMIC_FIRST + (self._cursor - DYNAMIC_FIRST + step) % count
-            if (protocol, number) not in self._owners and (protocol, number) not in chosen:
-                self._cursor = number + 1
+        """Return a free port of the dynamic range.
+
+        The next after the highest that is taken, so that a port which was freed rests for a while; the lowest free one
+        when there is none above.
+        """
+        taken = {number for owner, number in (*self._owners, *chosen) if owner == protocol}
+        dynamic = range(DYNAMIC_FIRST, DYNAMIC_LAST + 1)
+        highest: int = max(taken.intersection(dynamic), default=DYNAMIC_FIRST - 1)
+        for number in (*range(highest + 1, DYNAMIC_LAST + 1), *dynamic):
+            if number not in taken:
                 return number
         raise errors.Exhausted(
             f"no free {protocol} port between {DYNAMIC_FIRST} and {DYNAMIC_LAST}", reason="PORTS_EXHAUSTED"
         )
 
-    @staticmethod
-    def _take_back(held: list[PublishedPort], wanted: PublishedPort) -> int:
-        """Return the port that was picked before for the same target, and strike it from what is held; 0 if none."""
-        for number, port in enumerate(held):
-            same = (port.protocol, port.target_port, port.mode) == (
-                wanted.protocol,
-                wanted.target_port,
-                wanted.mode,
-            )
-            if same and DYNAMIC_FIRST <= port.published_port <= DYNAMIC_LAST:
-                del held[number]
-                return port.published_port
-        return 0
+
+def _take_back(held: list[PublishedPort], wanted: PublishedPort, chosen: set[tuple[str, int]]) -> int:
+    """Return the port that was picked before for the same target, and strike it from what is held; 0 if none."""
+    for place, port in enumerate(held):
+        same = (port.protocol, port.target_port, port.mode) == (
+            wanted.protocol,
+            wanted.target_port,
+            wanted.mode,
+        )
+        dynamic = DYNAMIC_FIRST <= port.published_port <= DYNAMIC_LAST
+        if same and dynamic and (port.protocol, port.published_port) not in chosen:
+            del held[place]
+            return port.published_port
+    return 0
 
 
 def copy_port(port: PublishedPort) -> PublishedPort:

@@ -44,34 +44,33 @@ class Memory:
 
     def __init__(self) -> None:
         self.index = 0
-        self._tables: dict[str, Rows[Any]] = {table.name: Rows(table) for table in TABLES}
+        self._tables: dict[str, Rows[Any]] = {}
+        self._shared: dict[str, list[weakref.ref[View]]] = {}
         self._view: weakref.ref[View] | None = None
+        self._set_tables({table.name: Rows(table) for table in TABLES})
 
     def view(self) -> View:
         """Return the store as it is now. All who ask between two changes get the same view."""
         view = self._view() if self._view is not None else None
         if view is None:
-            # A shallow copy: `_own` replaces tables in ours and leaves the view's.
             view = View(self.index, self._tables.copy())
             self._view = weakref.ref(view)
+            for refs in self._shared.values():
+                refs[:] = [ref for ref in refs if ref() is not None]
+                refs.append(self._view)
         return view
 
     def apply(self, index: int, data: bytes) -> Committed | Refused:
         """Apply one raft entry."""
         assert index > self.index, f"entry {index} comes after entry {self.index} is applied"
-        held = self._view is not None and self._view() is not None
         self._view = None
         self.index = index
         undo: list[Change[Any]] = []
         try:
             transaction = encoding.parse_transaction(data)
             self._check_unchanged(index, transaction)
-            owned: set[str] = set()
             for change in transaction.changes:
                 table, obj = encoding.unwrap(change.object)
-                if held and table.name not in owned:
-                    owned.add(table.name)
-                    self._tables[table.name] = self._tables[table.name].clone()
                 undo.append(self._apply_change(index, transaction.time, change, table, obj))
         except encoding.Malformed:
             self._undo(undo)
@@ -98,8 +97,20 @@ class Memory:
         for table, obj in objects:
             tables[table.name].put(obj)
         self.index = index
+        self._set_tables(tables)
+
+    def _set_tables(self, tables: dict[str, Rows[Any]]) -> None:
         self._tables = tables
+        self._shared = {name: [] for name in tables}
         self._view = None
+
+    def _own(self, name: str) -> Rows[Any]:
+        """Return a table that may be changed in place: a clone of it, if a view has it that somebody still holds."""
+        refs = self._shared[name]
+        if any(ref() is not None for ref in refs):
+            self._tables[name] = self._tables[name].clone()
+        refs.clear()
+        return self._tables[name]
 
     def _check_unchanged(self, index: int, transaction: store_pb2.StoreTransaction) -> None:
         for key, version in sorted(transaction.unchanged.items()):
@@ -113,7 +124,7 @@ class Memory:
     def _apply_change(
         self, index: int, time: Timestamp, change: store_pb2.StoreChange, table: Table[Any], obj: Any
     ) -> Change[Any]:
-        rows = self._tables[table.name]
+        rows = self._own(table.name)
         old = rows.get(obj.id)
         match change.action:
             case store_pb2.STORE_ACTION_CREATE:
