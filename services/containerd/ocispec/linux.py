@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from services.containerd.model.spec import ContainerSpec
-    from services.containerd.ocispec.facts import HostFacts, Placement, Section
+    from services.containerd.ocispec.facts import BoundFile, HostFacts, Placement, Section
 
 # Docker's lists. /proc/acpi let a container cut the host's power (CVE-2018-10892); powercap and thermal_throttle leak
 # timing that is enough for side channels.
@@ -44,8 +44,10 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> tuple
         "cgroupsPath": placement.cgroup_path,
         "namespaces": _namespaces(spec, placement, host),
         "resources": limits,
-        "rootfsPropagation": _rootfs_propagation(placement.binds),
     }
+    propagation = _rootfs_propagation(placement.binds)
+    if propagation:
+        built["rootfsPropagation"] = propagation
     if placement.devices:
         built["devices"] = devices.nodes(placement.devices)
     sysctls = _sysctls(spec, placement)
@@ -92,14 +94,10 @@ def _sysctls(spec: ContainerSpec, placement: Placement) -> dict[str, str]:
     return {**sysctls, **spec.security.sysctls}
 
 
-def _rootfs_propagation(binds: Iterable[object]) -> str:
-    """A shared mount inside needs a root that is not private; a slave one needs at least a slave."""
-    modes = {str(getattr(bind, "propagation", "")) for bind in binds}
-    if modes & {"shared", "rshared"}:
-        return "shared"
-    if modes & {"slave", "rslave"}:
-        return "rslave"
-    return "rprivate"
+def _rootfs_propagation(binds: Iterable[BoundFile]) -> str:
+    """A shared mount inside needs a root that is shared, a slave one at least a slave; else the runtime's default."""
+    modes = {bind.propagation.removeprefix("r") for bind in binds}
+    return next((mode for mode in ("shared", "slave") if mode in modes), "")
 
 
 def _thermal(host: HostFacts) -> list[str]:

@@ -49,14 +49,17 @@ class Inside:
             fd = syscalls.open_in_root(self._fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:
             return ""
-        with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
                 return ""
-            data = file.read(TEXT_BYTES_MAX + 1)
-        if len(data) > TEXT_BYTES_MAX:
-            raise errors.Invalid(
-                f"{path} of the image is larger than {TEXT_BYTES_MAX} bytes", reason="IMAGE_INVALID"
-            )
+            if found.st_size > TEXT_BYTES_MAX:
+                raise errors.Invalid(
+                    f"{path} of the image is larger than {TEXT_BYTES_MAX} bytes", reason="IMAGE_INVALID"
+                )
+            data = os.pread(fd, TEXT_BYTES_MAX, 0)
+        finally:
+            os.close(fd)
         return data.decode(errors="replace")
 
     def check_kernel_directories(self) -> None:

@@ -14,7 +14,13 @@ EXIT_CANNOT_EXECUTE = 126
 EXIT_NOT_FOUND = 127
 
 _NOT_FOUND = ("executable file", "no such file or directory", "not found")
-_CANNOT_EXECUTE = ("permission denied", "operation not permitted", "exec format error", "is a directory", "text file busy")
+_CANNOT_EXECUTE = (
+    "permission denied",
+    "operation not permitted",
+    "exec format error",
+    "is a directory",
+    "text file busy",
+)
 _NOISE = (
     "level=error msg=",
     "OCI runtime create failed:",

@@ -11,7 +11,9 @@ import pytest
 from tests.component.containerd.yard import Yard, yard
 
 RUNTIMES = [
-    pytest.param(name, marks=[] if shutil.which(name) else pytest.mark.skip(reason=f"{name} is not installed"))
+    pytest.param(
+        name, marks=[] if shutil.which(name) else pytest.mark.skip(reason=f"{name} is not installed")
+    )
     for name in ("crun", "runc")
 ]
 

@@ -3,7 +3,7 @@
 Below the socket everything is real; what is missing is images beside one, and networks beside none and host.
 """
 
-# ruff: noqa: N802, ARG002 (the protos name the methods and their arguments)
+
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 
 from beeyard.image.v1 import image_pb2, image_pb2_grpc, snapshot_pb2, snapshot_pb2_grpc
 from beeyard.network.v1 import sandbox_pb2, sandbox_pb2_grpc
-
 from services.containerd.kernel import syscalls
 from services.kit import errors
 from services.kit.rpc.server import RpcServer
@@ -24,10 +23,7 @@ from services.kit.rpc.server import RpcServer
 IMAGE = "busybox"
 IMAGE_ID = "sha256:" + "b" * 64
 _CLONE_NEWNET = 0x4000_0000
-_APPLETS = (
-    "sh true false sleep cat echo ls id env pwd mkdir touch rm dd head tail wc grep kill stty mount umount hostname"
-    " seq yes test [ ps printf trap stat unshare dmesg mknod chown chmod date sha256sum nc od"
-).split()
+_APPLETS = ["sh", "true", "false", "sleep", "cat", "echo", "ls", "id", "env", "pwd", "mkdir", "touch", "rm", "dd", "head", "tail", "wc", "grep", "kill", "stty", "mount", "umount", "hostname", "seq", "yes", "test", "[", "ps", "printf", "trap", "stat", "unshare", "dmesg", "mknod", "chown", "chmod", "date", "sha256sum", "nc", "od"]
 
 
 def make_rootfs(root: Path) -> None:
@@ -37,7 +33,9 @@ def make_rootfs(root: Path) -> None:
     shutil.copy2("/bin/busybox", root / "bin/busybox")
     for applet in _APPLETS:
         (root / "bin" / applet).symlink_to("busybox")
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n")
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
+    )
     (root / "etc/group").write_text("root:x:0:\nalice:x:1000:\nstaff:x:50:alice\n")
     not_executable = root / "usr/local/bin/plain"
     not_executable.write_text("no program\n")
@@ -216,5 +214,3 @@ async def serve_netd(netd: FakeNetd, run: Path) -> RpcServer:
     server.listen_unix(run / "netd.sock")
     await server.start()
     return server
-
-

@@ -7,9 +7,9 @@ import os
 import signal
 
 import pytest
+
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
-
 from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
@@ -221,7 +221,9 @@ async def test_list_filters_and_pages(one: Yard) -> None:
     assert {entry.name for entry in odd} == {"c1", "c3"}
     assert {entry.name for entry in await one.list(filters={"name": {"values": ["^c[04]$"]}})} == {"c0", "c4"}
     assert [entry.name for entry in await one.list(last=2)] == ["c4", "c3"]
-    assert await client.call(one.stub.ListContainers(pb.ListContainersRequest())) == pb.ListContainersResponse()
+    assert (
+        await client.call(one.stub.ListContainers(pb.ListContainersRequest())) == pb.ListContainersResponse()
+    )
     seen, token = [], ""
     while True:
         request = pb.ListContainersRequest(all=True, page_size=2, page_token=token)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
-
 from services.kit import errors
 from tests.component.containerd.yard import Yard
 
@@ -144,7 +144,9 @@ async def test_mounts_files_and_a_read_only_root(each: Yard) -> None:
 
 async def test_limits_are_kept(each: Yard) -> None:
     resources = spec_pb2.Resources(memory_bytes=32 << 20, nano_cpus=500_000_000, pids_limit=20)
-    script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
+    script = (
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
+    )
     script += " /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
     container, _ = await each.run_to_end("sh", "-c", script, resources=resources)
     assert (await each.text(container)).split() == [str(32 << 20), str(64 << 20), "20", "50000"]
@@ -164,7 +166,9 @@ async def test_namespaces_of_the_host_and_of_another_container(one: Yard) -> Non
     shared = spec_pb2.Security(pid="container:first", ipc="container:first")
     second, ended = await one.run_to_end("sh", "-c", "ps | grep 'sleep 100' | grep -v grep", security=shared)
     assert ended.exit_code == 0, await one.text(second)
-    joined, ended = await one.run_to_end("sh", "-c", "stat -Lc %i /proc/self/ns/net; cat /etc/hosts", network="container:first")
+    joined, ended = await one.run_to_end(
+        "sh", "-c", "stat -Lc %i /proc/self/ns/net; cat /etc/hosts", network="container:first"
+    )
     text = await one.text(joined)
     assert text.splitlines()[0] == str(os.stat(f"/proc/{pid}/ns/net").st_ino)
     assert first[:12] in text

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
-
 from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
@@ -80,7 +80,9 @@ class Attached:
 
 
 async def test_a_foreground_run_misses_nothing(each: Yard) -> None:
-    container = await each.create("sh", "-c", "echo first; echo oops >&2; echo last; exit 3", auto_remove=True)
+    container = await each.create(
+        "sh", "-c", "echo first; echo oops >&2; echo last; exit 3", auto_remove=True
+    )
     user = Attached(each, container)
     assert not (await user.opened()).tty
     await each.start(container)
@@ -180,7 +182,13 @@ async def test_logs_follow_tail_and_since(one: Yard) -> None:
     container = await one.create("sh", "-c", script)
     await one.start(container)
     followed = await one.logs(container, follow=True)
-    assert [line.data for line in followed] == [b"line 1\n", b"line 2\n", b"line 3\n", b"err\n", b"unfinished"]
+    assert [line.data for line in followed] == [
+        b"line 1\n",
+        b"line 2\n",
+        b"line 3\n",
+        b"err\n",
+        b"unfinished",
+    ]
     tail = await one.logs(container, tail=2)
     assert [line.data for line in tail] == [b"err\n", b"unfinished"]
     since = await one.logs(container, since=followed[3].time)

@@ -10,9 +10,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
-
 from services.containerd.lifecycle import faults
 from services.kit import errors
 from services.kit.rpc import client
@@ -97,7 +97,6 @@ async def test_a_reboot(one: Yard) -> None:
     # As after a boot: no process, no mount, no control group, an empty run directory, another boot id.
     database = one.root / "containerd/state.db"
 
-
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         rows = connection.execute("SELECT id, status FROM containers").fetchall()
         for key, status in rows:
@@ -137,7 +136,9 @@ async def _whole_life(each: Yard) -> None:
 @pytest.mark.slow
 async def test_a_crash_at_every_recorded_step(socket_dir: Path, runtime: str) -> None:
     own = runtime == "crun"  # the steps that the other runtime does differently are enough for it
-    points = faults.POINTS if own else [point for point in faults.POINTS if point.startswith(("start.", "exit."))]
+    points = (
+        faults.POINTS if own else [point for point in faults.POINTS if point.startswith(("start.", "exit."))]
+    )
     async with yard(socket_dir, runtime=runtime) as made:
         await made.stop_daemon()
         for point in points:
@@ -214,8 +215,6 @@ async def test_neighbours_away(one: Yard) -> None:
     with pytest.raises(errors.Unavailable, match="netd"):
         await one.start(container)
 
-
-
     one.servers["imaged"] = await serve_imaged(one.imaged, one.run)
     one.servers["netd"] = await serve_netd(one.netd, one.run)
     async with asyncio.timeout(40):  # what could not be taken down is tried again by itself
@@ -229,8 +228,6 @@ async def test_neighbours_away(one: Yard) -> None:
 async def test_a_neighbour_that_restarts_is_waited_for(one: Yard) -> None:
     container = await one.create("true")
     await one.servers.pop("netd").drain(0)
-
-
 
     async def back() -> None:
         await asyncio.sleep(0.5)

@@ -14,7 +14,6 @@ from typing import Any
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import container_pb2_grpc, spec_pb2
-
 from services.containerd.kernel import mountinfo
 from services.containerd.runtime import sharing
 from services.kit.rpc import client
@@ -103,7 +102,9 @@ class Yard:
         await self.start(container)
         return container, await waiting
 
-    async def armed_wait(self, container: str, condition: int = pb.WAIT_CONDITION_NEXT_EXIT) -> asyncio.Future[Any]:
+    async def armed_wait(
+        self, container: str, condition: int = pb.WAIT_CONDITION_NEXT_EXIT
+    ) -> asyncio.Future[Any]:
         """Return a future of the end of a container; the wait is armed when this returns."""
         request = pb.WaitContainerRequest(container=container, condition=condition)
         responses = client.stream(self.stub.WaitContainer(request))

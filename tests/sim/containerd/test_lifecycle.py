@@ -51,7 +51,9 @@ def _live(world: World, rng: random.Random, removals: float) -> None:
 def test_survives_everything(chunk: int) -> None:
     for seed in range(chunk, SEEDS, 8):
         rng = random.Random(seed)
-        world = World(_spec(rng), rng, crash_rate=rng.choice([0.0, 0.01, 0.1]), failure_rate=rng.choice([0.0, 0.1]))
+        world = World(
+            _spec(rng), rng, crash_rate=rng.choice([0.0, 0.01, 0.1]), failure_rate=rng.choice([0.0, 0.1])
+        )
         try:
             _live(world, rng, removals=rng.choice([0.0, 0.01]))
             world.settle()

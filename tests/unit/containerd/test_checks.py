@@ -1,0 +1,277 @@
+"""Specifications and limits that are refused, and filters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from services.containerd.api import filters
+from services.containerd.logs import options as log_options
+from services.containerd.logs.options import LogPolicy
+from services.containerd.model import check
+from services.containerd.model.events import Action, ContainerEvent
+from services.containerd.model.image import ImageConfig
+from services.containerd.model.spec import (
+    ContainerSpec,
+    Endpoint,
+    InlineFile,
+    LogConfig,
+    Mount,
+    MountKind,
+    Network,
+    PortBinding,
+    Resources,
+    RestartMode,
+    RestartPolicy,
+    Security,
+    Ulimit,
+)
+from services.containerd.model.status import Record, State, Status
+from services.containerd.neighbours.sandboxes import published, spec_to_pb
+from services.containerd.ocispec import devices, resources, rlimits
+from services.containerd.ocispec.facts import HostFacts
+from services.kit import errors
+
+GOOD = ContainerSpec(image="web", command=("x",))
+HOST = HostFacts(cpus=4)
+
+
+def bind(target: str, **fields: Any) -> ContainerSpec:
+    mount = Mount(kind=MountKind.BIND, source="/data", target=target)
+    return replace(GOOD, mounts=(replace(mount, **fields),))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ContainerSpec(),
+        replace(GOOD, env=("=x",)),
+        replace(GOOD, env=("",)),
+        replace(GOOD, command=("a\0b",)),
+        replace(GOOD, command=("x" * (2 << 20),)),
+        replace(GOOD, workdir="relative"),
+        replace(GOOD, auto_remove=True, restart=RestartPolicy(mode=RestartMode.ALWAYS)),
+        replace(GOOD, restart=RestartPolicy(mode=RestartMode.ALWAYS, retries_max=3)),
+        replace(GOOD, network=Network(hostname="-bad")),
+        replace(GOOD, network=Network(hostname="a b")),
+        replace(GOOD, network=Network(mode="host", endpoints=(Endpoint(network="n"),))),
+        replace(GOOD, network=Network(mode="container:a", ports=(PortBinding(container_port=80),))),
+        replace(GOOD, network=Network(ports=(PortBinding(container_port=0),))),
+        replace(GOOD, network=Network(ports=(PortBinding(container_port=80, host_port=70_000),))),
+        replace(
+            GOOD, network=Network(ports=(PortBinding(container_port=80, container_port_end=82, host_port=1),))
+        ),
+        replace(GOOD, network=Network(ports=(PortBinding(container_port=80, protocol="icmp"),))),
+        replace(GOOD, network=Network(extra_hosts=("noaddress",))),
+        bind("relative"),
+        bind("/a/../../etc"),
+        bind("/"),
+        bind("/proc/sys"),
+        bind("/x", source="relative"),
+        bind("/x", propagation="odd"),
+        replace(GOOD, mounts=bind("/a").mounts + bind("/a/").mounts),
+        replace(GOOD, files=(InlineFile(path="/x", data=b"x" * (2 << 20)),)),
+        replace(GOOD, files=(InlineFile(path="../x"),)),
+        replace(GOOD, security=Security(pid="odd")),
+        replace(GOOD, security=Security(ipc="odd")),
+        replace(GOOD, security=Security(sysctls={"kernel.core_pattern": "|/x"})),
+        replace(GOOD, security=Security(sysctls={"net/../kernel/core_pattern": "x"})),
+        replace(GOOD, security=Security(sysctls={"net.ipv4.ip_forward": "1"}), network=Network(mode="host")),
+    ],
+)
+def test_refused(spec: ContainerSpec) -> None:
+    with pytest.raises(errors.Invalid) as refused:
+        check.check(spec)
+    assert refused.value.reason == "SPEC_INVALID"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(GOOD, mounts=(Mount(kind=MountKind.VOLUME, target="/v"),)),
+        replace(GOOD, security=Security(userns="auto")),
+        replace(GOOD, security=Security(gpus=("all",))),
+        replace(GOOD, volumes_from=("a",)),
+    ],
+)
+def test_not_in_this_version(spec: ContainerSpec) -> None:
+    with pytest.raises(errors.Unsupported):
+        check.check(spec)
+
+
+def test_accepted() -> None:
+    check.check(GOOD)
+    check.check(bind("/data/deep"))
+    check.check(replace(GOOD, network=Network(ports=(PortBinding(container_port=80, host_port=8080),))))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Resources(memory_bytes=1 << 20),
+        Resources(memory_bytes=-1),
+        Resources(memory_swap_bytes=64 << 20),
+        Resources(memory_bytes=64 << 20, memory_swap_bytes=32 << 20),
+        Resources(memory_bytes=64 << 20, memory_reservation_bytes=128 << 20),
+        Resources(memory_swappiness=101),
+        Resources(oom_kill_disable=True),
+        Resources(nano_cpus=5_000_000_000),
+        Resources(nano_cpus=1),
+        Resources(nano_cpus=10**9, cpu_quota_us=1000),
+        Resources(cpu_period_us=10),
+        Resources(cpu_quota_us=10),
+        Resources(cpuset_cpus="x"),
+        Resources(cpuset_cpus="3-1"),
+        Resources(cpuset_mems="0,,1"),
+        Resources(blkio_weight=5),
+        Resources(oom_score_adj=2000),
+    ],
+)
+def test_limits_refused(limits: Resources) -> None:
+    with pytest.raises(errors.Invalid):
+        resources.check(limits, HOST)
+
+
+def test_limits_computed() -> None:
+    assert resources.swap_bytes(Resources(memory_bytes=10)) == 20
+    assert resources.swap_bytes(Resources(memory_bytes=10, memory_swap_bytes=-1)) == -1
+    assert resources.cpu_quota(Resources(nano_cpus=250_000_000)) == (25_000, 100_000)
+    assert resources.parse_set("0-2,7", "x") == {0, 1, 2, 7}
+    built, warnings = resources.section(
+        Resources(memory_bytes=64 << 20, memory_swappiness=1, oom_kill_disable=True),
+        HostFacts(cgroup_version=2, swap_limit=False),
+        {},
+    )
+    assert built == {"memory": {"limit": 64 << 20}}
+    assert len(warnings) == 3
+    with pytest.raises(errors.Invalid):
+        rlimits.check((Ulimit(name="wings", soft=1, hard=1),))
+    with pytest.raises(errors.Invalid):
+        rlimits.check((Ulimit(name="nofile", soft=2, hard=1),))
+    with pytest.raises(errors.Invalid):
+        devices.check_rules(("c 1:2:3 rwm",))
+
+
+def test_log_options() -> None:
+    default = LogPolicy()
+    assert log_options.resolve(LogConfig(), default) == default
+    chosen = log_options.resolve(
+        LogConfig(driver="json-file", options={"max-size": "1m", "max-file": "2"}), default
+    )
+    assert (chosen.driver, chosen.size_bytes_max, chosen.files_max) == ("k8s-file", 1 << 20, 2)
+    assert log_options.resolve(LogConfig(options={"max-size": "-1"}), default).size_bytes_max == 0
+    assert not log_options.resolve(LogConfig(driver="none"), default).readable
+    for bad in (
+        LogConfig(driver="carrier-pigeon"),
+        LogConfig(options={"max-sizes": "1m"}),
+        LogConfig(options={"max-file": "0"}),
+        LogConfig(options={"max-size": "big"}),
+    ):
+        with pytest.raises(errors.Invalid):
+            log_options.resolve(bad, default)
+
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def record(name: str = "web", **fields: Any) -> Record:
+    spec = fields.pop("spec", GOOD)
+    return Record(id="ab" * 32, name=name, created_at=fields.pop("created_at", NOW), spec=spec, **fields)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("name", "we", True),
+        ("name", "^/web$", True),
+        ("name", "^x", False),
+        ("id", "abab", True),
+        ("label", "tier=front", True),
+        ("label", "tier", True),
+        ("label", "tier=back", False),
+        ("ancestor", "web", True),
+        ("ancestor", "other", False),
+        ("status", "created", True),
+        ("status", "running", False),
+        ("network", "bridge", True),
+        ("network", "none", False),
+        ("publish", "8080", True),
+        ("publish", "80/tcp", True),
+        ("publish", "81", False),
+        ("expose", "90", True),
+        ("health", "none", True),
+        ("is-task", "false", True),
+        ("exited", "0", False),
+        ("volume", "/data", True),
+    ],
+)
+def test_filters(key: str, value: str, expected: bool) -> None:
+    spec = replace(
+        bind("/data"),
+        labels={"tier": "front"},
+        network=Network(ports=(PortBinding(container_port=80, host_port=8080),), expose=("90",)),
+    )
+    found = record(spec=spec, status=Status(state=State.CREATED))
+    assert filters.matches(found, {key: (value,)}, find=lambda _: found) is expected
+
+
+def test_filters_combine_and_refuse() -> None:
+    older, newer = record(created_at=datetime(2026, 1, 1, tzinfo=UTC)), record("new")
+    assert filters.matches(older, {"before": ("new",), "name": ("nope", "web")}, find=lambda _: newer)
+    assert not filters.matches(older, {"since": ("new",)}, find=lambda _: newer)
+    for bad in ({"colour": ("red",)}, {"status": ("flying",)}, {"name": ("(",)}, {"exited": ("x",)}):
+        with pytest.raises(errors.Invalid):
+            filters.matches(older, bad, find=lambda _: newer)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"until": ("24h",)}, True),
+        ({"until": ("2026-01-02",)}, True),
+        ({"until": ("2025-12-31T00:00:00",)}, False),
+        ({"until": ("1767225600",)}, False),
+        ({"label": ("a",)}, False),
+        ({"label!": ("a",)}, True),
+    ],
+)
+def test_prune_filters(wanted: dict[str, tuple[str, ...]], expected: bool) -> None:
+    old = record(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert filters.matches_prune(old, wanted, NOW) is expected
+
+
+def test_event_filters() -> None:
+    event = ContainerEvent(
+        at=NOW, action=Action.DIE, id="ab" * 32, attributes={"name": "web", "image": "i", "k": "v"}
+    )
+    assert filters.matches_event(event, {"container": ("web",), "event": ("die", "start"), "label": ("k=v",)})
+    assert filters.matches_event(event, {"type": ("container", "image")})
+    assert not filters.matches_event(event, {"image": ("other",)})
+    assert not filters.matches_event(event, {"volume": ("x",)})
+    with pytest.raises(errors.Invalid):
+        filters.matches_event(event, {"colour": ("red",)})
+
+
+def test_what_netd_is_asked_for() -> None:
+    image = ImageConfig(exposed_ports=("80/tcp", "53/udp", "8000-8001"))
+    spec = replace(
+        GOOD, network=Network(publish_all=True, ports=(PortBinding(container_port=80, host_port=1),))
+    )
+    bound = [(port.container_port, port.protocol or "tcp", port.host_port) for port in published(spec, image)]
+    assert bound == [(80, "tcp", 1), (53, "udp", 0), (8000, "tcp", 0), (8001, "tcp", 0)]
+    plain = spec_to_pb(GOOD, ImageConfig(), name="web", hostname="h")
+    assert [endpoint.network for endpoint in plain.endpoints] == ["bridge"]
+    named = replace(
+        GOOD, network=Network(mode="front", endpoints=(Endpoint(network="back", aliases=("b",)),))
+    )
+    both = spec_to_pb(named, ImageConfig(), name="web", hostname="h")
+    assert [endpoint.network for endpoint in both.endpoints] == ["front", "back"]
+    only = replace(GOOD, network=Network(endpoints=(Endpoint(network="back", ip="10.0.0.9"),)))
+    assert [
+        endpoint.ip for endpoint in spec_to_pb(only, ImageConfig(), name="w", hostname="h").endpoints
+    ] == ["10.0.0.9"]
+    alone = spec_to_pb(replace(GOOD, network=Network(mode="none")), ImageConfig(), name="w", hostname="h")
+    assert not alone.endpoints

@@ -1,0 +1,124 @@
+"""What the kernel says, parsed: mounts, hierarchies, processes; and control groups of version 2 from recorded files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from services.containerd.cgroups import attach_speed, hierarchy
+from services.containerd.cgroups.control import Control
+from services.containerd.cgroups.hierarchy import Hierarchies
+from services.containerd.kernel import mountinfo, processes
+from services.kit import errors
+
+HYBRID = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+30 22 0:27 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+31 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+32 30 0:29 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+34 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
+35 22 0:32 / /with\\040space rw,relatime shared:12 master:3 - tmpfs tmp\\011fs rw
+36 35 0:33 / /with\\040space/below rw,relatime - tmpfs tmpfs rw
+"""
+PURE = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:28 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
+"""
+
+
+def test_mountinfo() -> None:
+    mounts = mountinfo.parse(HYBRID)
+    assert mounts[6].target == "/with space"
+    assert mounts[6].source == "tmp\tfs"
+    assert [mount.shared for mount in mounts] == [False, False, True, False, False, False, True, False]
+    below = mountinfo.below(mounts, "/with space")
+    assert [mount.target for mount in below] == ["/with space/below"]
+    for path, target in (
+        ("/with space/x", "/with space"),
+        ("/withspace", "/"),
+        ("/with space", "/with space"),
+    ):
+        found = mountinfo.holding(mounts, path)
+        assert found is not None
+        assert found.target == target
+
+
+def test_hierarchies() -> None:
+    hybrid = hierarchy.find(mountinfo.parse(HYBRID))
+    assert (hybrid.version, hybrid.hybrid) == (1, True)
+    assert hybrid.directory("cpuacct", "/b/c") == Path("/sys/fs/cgroup/cpu,cpuacct/b/c")
+    assert hybrid.directory("freezer", "/b/c") is None
+    assert [str(path) for path in hybrid.directories("/b")] == [
+        "/sys/fs/cgroup/cpu,cpuacct/b",
+        "/sys/fs/cgroup/memory/b",
+        "/sys/fs/cgroup/systemd/b",
+        "/sys/fs/cgroup/unified/b",
+    ]
+    pure = hierarchy.find(mountinfo.parse(PURE))
+    assert (pure.version, pure.hybrid) == (2, False)
+    assert pure.directory("freezer", "b/c") == Path("/sys/fs/cgroup/b/c")
+
+
+def test_quick_attach_keeps_the_other_options() -> None:
+    assert attach_speed.plan(mountinfo.parse(PURE)) == (
+        "/sys/fs/cgroup",
+        "nsdelegate,memory_recursiveprot,favordynmods",
+    )
+    assert attach_speed.plan(mountinfo.parse(HYBRID)) == ("/sys/fs/cgroup/unified", "nsdelegate,favordynmods")
+    assert attach_speed.plan(mountinfo.parse(PURE.replace("nsdelegate", "favordynmods"))) is None
+    assert attach_speed.plan(()) is None
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Path:
+    """The files of one group of version 2, as recorded."""
+    directory = tmp_path / "b/c"
+    directory.mkdir(parents=True)
+    (directory / "cgroup.freeze").write_text("0\n")
+    (directory / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    (directory / "cgroup.procs").write_text("")
+    return directory
+
+
+async def test_freezing_on_version_2(group: Path, tmp_path: Path) -> None:
+    control = Control(Hierarchies(unified=tmp_path))
+    assert not control.is_frozen("/b/c")
+
+    async def kernel() -> None:
+        while (group / "cgroup.freeze").read_text() != "1":
+            await asyncio.sleep(0.001)
+        assert control.is_frozen("/b/c"), "on its way counts"
+        (group / "cgroup.events").write_text("populated 1\nfrozen 1\n")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(kernel())
+        await control.freeze("/b/c", frozen=True)
+    assert control.is_frozen("/b/c")
+    with pytest.raises(errors.NotFound):
+        await control.freeze("/b/none", frozen=True)
+    assert control.processes("/b/c") == frozenset()
+    await control.remove("/b/none")
+
+
+async def test_no_freezer() -> None:
+    with pytest.raises(errors.Unsupported):
+        await Control(Hierarchies(v1={"memory": Path("/x")})).freeze("/b", frozen=True)
+
+
+def test_processes_are_told_apart_by_their_start() -> None:
+    me = processes.reference(os.getpid())
+    assert me is not None
+    assert processes.alive(me)
+    fd = processes.open_fd(me)
+    assert fd is not None
+    os.close(fd)
+    other = type(me)(pid=me.pid, start_ticks=me.start_ticks + 1)
+    assert not processes.alive(other)
+    assert processes.open_fd(other) is None
+    assert not processes.kill(other)
+    assert processes.reference(2**22) is None
+    assert processes.command_line(os.getpid()) != []

@@ -1,0 +1,131 @@
+"""The log format, joining, tails and rotation, on files without a conmon."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.containerd.logs import files
+from services.containerd.logs.format import Entry, Joiner, Stream, parse, parse_time
+from services.containerd.logs.reader import Reader, Selection
+from services.kit.system import SystemClock
+
+STAMP = b"2026-11-24T02:26:48.505978071+00:00"
+STAMP_NS = 1795487208505978071
+
+
+def test_parse() -> None:
+    entry = parse(STAMP + b" stdout F some  text ")
+    assert entry == Entry(time_ns=STAMP_NS, stream=Stream.STDOUT, partial=False, data=b"some  text ")
+    partial = parse(STAMP + b" stderr P ")
+    assert partial == Entry(time_ns=STAMP_NS, stream=Stream.STDERR, partial=True, data=b"")
+    for damaged in (
+        b"",
+        b"x",
+        STAMP,
+        STAMP + b" stdout",
+        STAMP + b" stdout F",
+        STAMP + b" stdin F x",
+        b"20 stdout F x",
+    ):
+        assert parse(damaged) is None
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        (b"2026-11-24T02:26:48.505978071+00:00", STAMP_NS),
+        (b"2026-11-24T03:26:48.505978071+01:00", STAMP_NS),
+        (b"2026-11-24T02:26:48.5Z", 1795487208500000000),
+        (b"1969-12-31T23:59:59.000000001+00:00", -999_999_999),
+        (b"2026-11-24T02:26:48", None),
+        (b"yesterday", None),
+    ],
+)
+def test_time(stamp: bytes, expected: int | None) -> None:
+    assert parse_time(stamp) == expected
+
+
+@given(st.binary(max_size=80))
+def test_parse_is_total(raw: bytes) -> None:
+    parse(raw)
+
+
+def test_parts_are_joined_per_stream() -> None:
+    def entry(stream: Stream, data: bytes, *, partial: bool) -> Entry:
+        return Entry(time_ns=1, stream=stream, partial=partial, data=data)
+
+    joiner = Joiner()
+    assert joiner.add(entry(Stream.STDOUT, b"a", partial=True)) is None
+    assert joiner.add(entry(Stream.STDERR, b"x", partial=True)) is None
+    whole = joiner.add(entry(Stream.STDOUT, b"b", partial=False))
+    assert whole is not None
+    assert whole.data == b"ab\n"
+    assert [line.data for line in joiner.flush()] == [b"x"]
+    assert joiner.flush() == []
+
+
+def line(number: int, tag: str = "F") -> bytes:
+    return b"2026-01-01T00:00:%02d.000000000+00:00 stdout %s line %d\n" % (number % 60, tag.encode(), number)
+
+
+async def read(path: Path, **fields: int) -> list[bytes]:
+    reader = Reader(path, Selection(**fields))  # type: ignore[arg-type]
+    batches = reader.read(follow=False, ended=lambda: True, clock=SystemClock())
+    return [entry.data for batch in [batch async for batch in batches] for entry in batch]
+
+
+async def test_reads_across_rotated_files(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    assert await read(path) == []
+    for name, numbers in (
+        ("ctr.log.10", (1, 2)),
+        ("ctr.log.2", (3, 4)),
+        ("ctr.log.1", (5,)),
+        ("ctr.log", (6, 7)),
+    ):
+        (tmp_path / name).write_bytes(b"".join(line(number) for number in numbers))
+    whole = [b"line %d\n" % number for number in range(1, 8)]
+    assert await read(path) == whole
+    for tail in range(9):
+        assert await read(path, tail=tail) == whole[len(whole) - min(tail, 7) :]
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["F", "P"]), max_size=40),
+    width=st.sampled_from([0, 5, 40_000]),
+    tail=st.integers(0, 45),
+)
+def test_tail_is_what_the_whole_ends_in(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], width: int, tail: int
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "ctr.log"
+    stamp = b"2026-01-01T00:00:00.000000000+00:00 stdout "
+    path.write_bytes(b"".join(stamp + kind.encode() + b" " + b"x" * width + b"\n" for kind in kinds))
+    whole = asyncio.run(read(path))
+    got = asyncio.run(read(path, tail=tail))
+    assert got == (whole[-tail:] if tail else [])
+
+
+async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    path.write_bytes(line(1) + line(2)[:20])
+    assert await read(path) == [b"line 1\n"]
+
+
+def test_rotation_keeps_so_many(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    for number in range(6):
+        path.write_bytes(line(number))
+        files.rotate(path, 3)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ctr.log.1", "ctr.log.2"]
+    assert files.rotated(path, 1).read_bytes() == line(5)
+    path.write_bytes(line(9))
+    assert [file.name for file in files.existing(path)] == ["ctr.log.2", "ctr.log.1", "ctr.log"]
+    assert files.total_bytes(path) == 3 * len(line(1))
+    files.rotate(path, 1)
+    assert path.read_bytes() == b""
