@@ -3,8 +3,6 @@
 Below the socket everything is real; what is missing is images beside one, and networks beside none and host.
 """
 
-
-
 from __future__ import annotations
 
 import contextlib
@@ -23,7 +21,12 @@ from services.kit.rpc.server import RpcServer
 IMAGE = "busybox"
 IMAGE_ID = "sha256:" + "b" * 64
 _CLONE_NEWNET = 0x4000_0000
-_APPLETS = ["sh", "true", "false", "sleep", "cat", "echo", "ls", "id", "env", "pwd", "mkdir", "touch", "rm", "dd", "head", "tail", "wc", "grep", "kill", "stty", "mount", "umount", "hostname", "seq", "yes", "test", "[", "ps", "printf", "trap", "stat", "unshare", "dmesg", "mknod", "chown", "chmod", "date", "sha256sum", "nc", "od"]
+_APPLETS = (
+    "sh", "true", "false", "sleep", "cat", "echo", "ls", "id", "env", "pwd", "mkdir", "touch", "rm", "dd",
+    "head", "tail", "wc", "grep", "kill", "stty", "mount", "umount", "hostname", "seq", "yes", "test", "[",
+    "ps", "printf", "trap", "stat", "unshare", "dmesg", "mknod", "chown", "chmod", "date", "sha256sum",
+    "nc", "od",
+)  # fmt: skip
 
 
 def make_rootfs(root: Path) -> None:
@@ -55,7 +58,7 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
         """Return the directory of a writable layer."""
         return self.directory / "layers" / key
 
-    def keys(self) -> set[str]:
+    def layer_keys(self) -> set[str]:
         """Return the writable layers that exist."""
         layers = self.directory / "layers"
         return {entry.name for entry in layers.iterdir()} if layers.exists() else set()
@@ -76,7 +79,7 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
     async def GetMounts(
         self, request: snapshot_pb2.GetMountsRequest, context: Any
     ) -> snapshot_pb2.GetMountsResponse:
-        if request.key not in self.keys():
+        if request.key not in self.layer_keys():
             raise errors.NotFound("no such snapshot", reason="SNAPSHOT_NOT_FOUND")
         return snapshot_pb2.GetMountsResponse(mounts=[self._mount(request.key)])
 
@@ -90,7 +93,8 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
         self, request: snapshot_pb2.ListSnapshotsRequest, context: Any
     ) -> snapshot_pb2.ListSnapshotsResponse:
         snapshots = [
-            snapshot_pb2.Snapshot(key=key, labels={"beeyard.container": key}) for key in sorted(self.keys())
+            snapshot_pb2.Snapshot(key=key, labels={"beeyard.container": key})
+            for key in sorted(self.layer_keys())
         ]
         return snapshot_pb2.ListSnapshotsResponse(snapshots=snapshots)
 

@@ -172,7 +172,7 @@ class Yard:
     def state_left(self) -> list[str]:
         """Return what is left of containers that are gone: layers and directories. Empty is good."""
         directories = (self.root / "containerd/containers").glob("*")
-        return [*(f"layer {key}" for key in self.imaged.keys()), *(str(path) for path in directories)]
+        return [*(f"layer {key}" for key in self.imaged.layer_keys()), *(str(path) for path in directories)]
 
     async def close(self) -> None:
         """Take everything down, whatever state it is in."""

@@ -279,7 +279,12 @@ def test_seccomp_conditions() -> None:
             "syscalls": [
                 {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
                 {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
-                {"names": ["reboot"], "action": "SCMP_ACT_ERRNO", "errno": "EPERM", "excludes": {"caps": ["CAP_SYS_BOOT"]}},
+                {
+                    "names": ["reboot"],
+                    "action": "SCMP_ACT_ERRNO",
+                    "errno": "EPERM",
+                    "excludes": {"caps": ["CAP_SYS_BOOT"]},
+                },
                 {"names": ["arm_only"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["arm64"]}},
                 {"names": ["new"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "6.5"}},
             ],
