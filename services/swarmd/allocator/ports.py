@@ -7,6 +7,7 @@ different nodes; but a number cannot be of both kinds.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ class Ports:
         taken = {number for owner, number in (*self._owners, *chosen) if owner == protocol}
         dynamic = range(DYNAMIC_FIRST, DYNAMIC_LAST + 1)
         highest: int = max(taken.intersection(dynamic), default=DYNAMIC_FIRST - 1)
-        for number in (*range(highest + 1, DYNAMIC_LAST + 1), *dynamic):
+        for number in itertools.chain(range(highest + 1, DYNAMIC_LAST + 1), dynamic):
             if number not in taken:
                 return number
         raise errors.Exhausted(
