@@ -1,0 +1,83 @@
+"""Containers on a node of real daemons: image, network and runtime together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import spec_pb2
+from services.kit import errors
+from tests.system.containerd.node import DAEMONS, Node, node
+from tests.system.netd.world import CLIENT, NODE, Namespace, node_and_client
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+SERVE = ("sh", "-c", "while :; do echo hello | nc -l -p 80; done")
+
+
+@pytest.fixture
+def namespaces(socket_dir: Path) -> Iterator[tuple[Namespace, Namespace]]:
+    with node_and_client(socket_dir) as both:
+        yield both
+
+
+@pytest.fixture
+async def real(socket_dir: Path, namespaces: tuple[Namespace, Namespace]) -> AsyncIterator[Node]:
+    async with node(socket_dir, namespaces[0]) as made:
+        yield made
+
+
+async def _reads(namespace: Namespace, address: str, port: int) -> str:
+    command = ("timeout", "3", "bash", "-c", f"cat < /dev/tcp/{address}/{port}")
+    return await asyncio.to_thread(namespace.run, *command, check=False)
+
+
+async def test_a_container_on_the_network(real: Node, namespaces: tuple[Namespace, Namespace]) -> None:
+    network = spec_pb2.Network(ports=[spec_pb2.PortBinding(host_port=8080, container_port=80)])
+    server = await real.begin(*SERVE, network=network)
+    (endpoint,) = server.status.network.endpoints
+    assert [port.host_port for port in server.status.network.ports] == [8080]
+    assert "hello" in await _reads(namespaces[1], NODE, 8080)
+
+    talker = await real.begin("sh", "-c", f"nc {endpoint.ip} 80; cat /etc/hosts /etc/resolv.conf; hostname")
+    assert await real.ended(talker.id) == 0
+    text = await real.text(talker.id)
+    assert "hello" in text
+    assert talker.id[:12] in text
+
+    out = await real.begin("nc", "-z", "-w", "2", CLIENT, "9", network=spec_pb2.Network(mode="none"))
+    assert await real.ended(out.id) != 0
+
+    with pytest.raises(errors.FailedPrecondition) as taken:
+        await real.begin(*SERVE, network=network)
+    assert "8080" in taken.value.message
+    for entry in (server, talker, out):
+        await real.remove(entry.id)
+
+
+async def test_every_daemon_may_die(real: Node, namespaces: tuple[Namespace, Namespace]) -> None:
+    network = spec_pb2.Network(ports=[spec_pb2.PortBinding(host_port=8080, container_port=80)])
+    server = await real.begin(*SERVE, network=network)
+    for names in (("containerd",), ("netd",), ("imaged",), DAEMONS):
+        await real.kill(*names)
+        assert "hello" in await _reads(namespaces[1], NODE, 8080)
+        await real.start(*names)
+        found = await real.get(server.id)
+        assert (found.status.state, found.status.pid) == (pb.CONTAINER_STATE_RUNNING, server.status.pid)
+    await real.remove(server.id)
+    again = await real.begin("true", network=network)
+    assert await real.ended(again.id) == 0
+    await real.remove(again.id)
+    assert real.remains() == []
+
+
+async def test_unknown_image_and_unknown_network(real: Node) -> None:
+    with pytest.raises(errors.NotFound) as image:
+        await real.create("true", image="nothing:1")
+    assert image.value.reason == "IMAGE_NOT_FOUND"
+    with pytest.raises(errors.FailedPrecondition, match="nowhere"):
+        await real.begin("true", network=spec_pb2.Network(mode="nowhere"))
