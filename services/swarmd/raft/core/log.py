@@ -126,6 +126,17 @@ class RaftLog:
             end += 1
         return tuple(self._entries[start:end])
 
+    def cut_before(self, index: int, entries_max: int, bytes_max: int) -> int:
+        """Return up to where to forget the log after a snapshot at `index`, to keep at most that many before it."""
+        size = 0
+        cut = min(index, self.last_index)
+        while cut > self._base_index and index - cut < entries_max:
+            size += self._entries[cut - self._base_index - 1].size_bytes
+            if size > bytes_max:
+                break
+            cut -= 1
+        return cut
+
     def is_current(self, last_index: int, last_term: int) -> bool:
         """Tell whether a log ending like this is at least as up to date as ours (3.6.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)

@@ -11,8 +11,9 @@ Rules:
 * While a leader is heard, elections started by others are not even looked at (the leader's lease, 4.2.3): a
   member that was cut off, or was removed, cannot unseat a leader that the majority hears.
 * A leader that does not hear a quorum within an election timeout steps down, so that its callers learn it.
-* Only a voter of the configuration in its own log stands for election, or one whose vote ends with a change that
-  is not known to be committed. But a vote is given to whoever asks, as the asker may know a newer configuration.
+* Only a voter of the configuration in its own log stands for election, or one whose vote ends with a change
+  that is not known to be committed. But a vote is given to whoever asks, as the asker may know a newer
+  configuration.
 """
 
 from __future__ import annotations
@@ -223,8 +224,8 @@ class RaftCore:
     def _may_campaign(self) -> bool:
         """Whether this member is a voter, or was one before a change that is not known to be committed.
 
-        Such a change may be in no other log: then nobody else can win against the longer log here, and only this
-        member can complete the change that ends its own vote (4.2.2).
+        Such a change may be in no other log: then nobody else can win against the longer log here, and only
+        this member can complete the change that ends its own vote (4.2.2).
         """
         log = self.log
         if log.restoring is not None:

@@ -1,7 +1,7 @@
 """Keeps the order that the effects ask for: groups writes, and holds messages until what they depend on is durable.
 
-One write is under way at a time. What comes up meanwhile waits and becomes the next one: under load many steps share
-one fsync, and an idle member writes at once. Messages that depend on nothing pass.
+One write is under way at a time. What comes up meanwhile waits and becomes the next one: under load many
+steps share one fsync, and an idle member writes at once. Messages that depend on nothing pass.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Linearizable reads without a log entry (6.4).
 
-The leader notes its commit position, proves to itself that it still leads, and lets the read go on once that position
-is applied. The proof is a round of heartbeats that began after the position was noted. One round serves every read
-noted before it, and only one is under way: reads that arrive meanwhile share the next one. A lost heartbeat
-costs nothing but time, as every later heartbeat carries the round along.
+The leader notes its commit position, proves to itself that it still leads, and lets the read go on once
+that position is applied. The proof is a round of heartbeats that began after the position was noted. One
+round serves every read noted before it, and only one is under way: reads that arrive meanwhile share the
+next one. A lost heartbeat costs nothing but time, as every later heartbeat carries the round along.
 """
 
 from __future__ import annotations

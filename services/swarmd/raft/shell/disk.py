@@ -1,7 +1,7 @@
 """The few things that the log and the snapshots ask of a disk, and the real one.
 
-Everything blocks. A name is a file in one directory. Data is durable when `sync`, or a call that says so, returned; of
-what is not, a crash leaves all, nothing, a part, or garbage.
+Everything blocks. A name is a file in one directory. Data is durable when `sync`, or a call that says so,
+returned; of what is not, a crash leaves all, nothing, a part, or garbage.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Encryption of the log and of snapshots: each file has its own key, made from the data key and a salt in the file.
 
-A sealed piece is bound to its file (by the key) and to its place in it (by the nonce), so that pieces cannot be moved,
-repeated or exchanged unnoticed. A file is only ever extended by the process that made it: one place, one piece, so no
-nonce serves twice.
+A sealed piece is bound to its file (by the key) and to its place in it (by the nonce), so that pieces
+cannot be moved, repeated or exchanged unnoticed. A file is only ever extended by the process that made it:
+one place, one piece, so no nonce serves twice.
 """
 
 from __future__ import annotations

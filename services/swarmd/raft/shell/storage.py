@@ -1,10 +1,9 @@
 """A member's durable state: the log files and the snapshots of one directory, as one thing.
 
-The order in which things become durable, and what recovery makes of a crash in between:
-  1. a snapshot's file;                 nothing refers to it: removed
-  2. a new log file whose head names it; it counts
-  3. older log files, older snapshots go; what is left over: removed at the next snapshot
-The last two snapshots are kept, and the log from the older one on: when the newer cannot be read, nothing is lost.
+The order in which things become durable, and what recovery makes of a crash in between: 1. a snapshot's
+file;                 nothing refers to it: removed 2. a new log file whose head names it; it counts 3.
+older log files, older snapshots go; what is left over: removed at the next snapshot The last two snapshots
+are kept, and the log from the older one on: when the newer cannot be read, nothing is lost.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ class Identity:
 class Storage:
     """The durable state of one member. Everything blocks.
 
-    `write`, `adopt_snapshot`, `replace_keys` and `close` are called from one thread at a time; `save_snapshot` and
-    `load_snapshot` from any.
+    `write`, `adopt_snapshot`, `replace_keys` and `close` are called from one thread at a time;
+    `save_snapshot` and `load_snapshot` from any.
     """
 
     def __init__(
@@ -295,8 +294,8 @@ class Storage:
 def force_new_cluster(disk: Disk, keys: KeyRing, entropy: Callable[[int], bytes]) -> Storage:
     """Open a member's state and make it the only member of its cluster: for when the others are lost for good.
 
-    Everything in its log is kept, also what it does not know to be committed, as it may have been acknowledged. The
-    other members must never come back with their old state.
+    Everything in its log is kept, also what it does not know to be committed, as it may have been
+    acknowledged. The other members must never come back with their old state.
 
     Raises:
         NotFound, Corrupt, FailedPrecondition: As `Storage.open`.

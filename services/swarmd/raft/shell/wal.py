@@ -1,10 +1,11 @@
 """The log on disk: numbered files of sealed records, of which only the newest is written.
 
 Rules:
-  * A file is whole and durable before the next is begun. So only the newest may end in a torn write.
-  * Every file begins with a record that stands by itself, so that older files can go as soon as a snapshot covers them.
-  * A file is never extended by a later process: opening the log begins a new one.
-  * After a failed write or sync nothing more is written: what the kernel still has of the file is not known.
+* A file is whole and durable before the next is begun. So only the newest may end in a torn write.
+* Every file begins with a record that stands by itself, so that older files can go as soon as a snapshot
+  covers them.
+* A file is never extended by a later process: opening the log begins a new one.
+* After a failed write or sync nothing more is written: what the kernel still has of the file is not known.
 """
 
 from __future__ import annotations
