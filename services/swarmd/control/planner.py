@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 FULL_LOOK_S = 60.0
 """How often everything is looked at, whatever was marked."""
 
-TASKS_PER_PASS_MAX = 5_000
-CHANGES_PER_PASS_MAX = 1_000
+# A pass holds up everything else on the leader, so it is short, some 30 ms; after it others have their turn.
+TASKS_PER_PASS_MAX = 2_000
+CHANGES_PER_PASS_MAX = 400
 
 _NODE = "node/"
 _SERVICE = "service/"
@@ -71,11 +72,11 @@ class Planner:
         self._fleet = Fleet()
         self._queue = Queue()
         self._nodes = {}
-        for node in view.list(NODES):
-            self._see_node(node)
-        for task in view.list(TASKS):
+        for task in view.list(TASKS):  # before the nodes, which then count them once
             self._fleet.observe(task)
             self._queue.offer(task)
+        for node in view.list(NODES):
+            self._see_node(node)
         self._mark_everything(view)
 
     def observe(self, item: Committed | Resync, view: Reader) -> None:

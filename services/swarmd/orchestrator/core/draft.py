@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.swarmd.orchestrator.core.slots import Slot, SlotKey, SlotKind
     from services.swarmd.scheduler.core.nodes import NodeView
 
-CREATIONS_MAX = 500
+CREATIONS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,8 @@ def node_view(node: Node) -> NodeView:
 
 def resources_of(resources: NodeResources) -> Resources:
     """Return resources of the store as decisions see them."""
-    return Resources(resources.nano_cpus, resources.memory_bytes, dict(resources.generic))
+    generic = dict(resources.generic) if resources.generic else NOTHING.generic
+    return Resources(resources.nano_cpus, resources.memory_bytes, generic)
 
 
 def canonical_architecture(name: str) -> str:

@@ -12,6 +12,7 @@ from beeyard.swarm.v1.objects_pb2 import (
     Service,
 )
 from services.swarmd.control.planner import FULL_LOOK_S, unit_of
+from services.swarmd.orchestrator.core import revision
 from services.swarmd.store.changes import Resync
 from services.swarmd.store.tables import CLUSTERS, NODES, SERVICES, copy_of
 from tests.unit.swarmd.control.swarm import Swarm, publish
@@ -138,6 +139,48 @@ def test_global_tasks_are_checked_on_their_node() -> None:
     by_node = {task.node_id: task for task in swarm.tasks()}
     assert by_node["n1"].status.state == TASK_STATE_ASSIGNED
     assert by_node["n2"].status.error == "insufficient resources on 1 node"
+
+
+def test_a_node_that_comes_gets_its_task_of_a_global_service() -> None:
+    swarm = Swarm(nodes=1)
+    swarm.add_service("web", 1, lambda service: getattr(service.spec.mode, "global").SetInParent())
+    swarm.passes()
+    swarm.add_node("n2")
+    swarm.passes()
+    assert {task.node_id for task in swarm.tasks()} == {"n1", "n2"}
+
+
+def test_an_update_begins_in_the_pass_after_it_was_asked_for() -> None:
+    swarm = Swarm(nodes=1)
+    service_id = swarm.add_service("web", 1)
+    swarm.passes()
+
+    def change(tx) -> None:
+        service = tx.get(SERVICES, service_id)
+        spec = type(service.spec)()
+        spec.CopyFrom(service.spec)
+        spec.task.container.image = "web:2"
+        tx.update(SERVICES, revision.revise(service, spec, swarm.cluster.now))
+
+    swarm.change(change)
+    tx = swarm.planner.plan(swarm.cluster.view(), swarm.cluster.now)
+    swarm.planner.undone(tx.writes(), swarm.cluster.view())
+    assert swarm.passes() == 1
+    service = swarm.cluster.view().get(SERVICES, service_id)
+    assert service is not None
+    assert service.update_status.state == objects_pb2.UPDATE_STATE_UPDATING
+    assert [task.spec.container.image for task in swarm.tasks()] == ["web:1", "web:2"]
+
+
+def test_a_new_leader_gives_up_tasks_of_nodes_that_are_no_more() -> None:
+    swarm = Swarm(nodes=2)
+    swarm.add_service("web", 2)
+    swarm.passes()
+    swarm.cluster.listeners.clear()
+    swarm.change(lambda tx: tx.remove(NODES, "n1"))
+    swarm.planner.resync(swarm.cluster.view())
+    swarm.passes()
+    assert [task.status.state for task in swarm.tasks() if task.node_id == "n1"] == [TASK_STATE_ORPHANED]
 
 
 def test_the_tasks_of_a_removed_node_are_given_up_and_replaced() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.swarmd.orchestrator.core import orphans
+from services.swarmd.orchestrator.core import orphans, revision
 from services.swarmd.orchestrator.core.enforcer import TOO_SMALL, enforce
 from services.swarmd.scheduler.core.nodes import NodeView, Resources
 from tests.unit.swarmd.orchestrator.stage import (
@@ -244,3 +244,13 @@ def test_a_node_that_shrank_loses_its_youngest_tasks() -> None:
     assert kept == set(sorted(stage.tasks)[:2])
     assert not enforce(stage.tasks.values(), NodeView(id="n1")), "a node that tells nothing has enough"
     assert all(task.status.state == RUNNING for task in plan.changed)
+
+
+def test_the_first_iteration_of_a_job_is_set_at_its_creation() -> None:
+    service = job(1).service
+    service.ClearField("job")
+    revision.start_job(service, START)
+    assert (service.job.iteration, service.job.started_at.seconds) == (1, int(START))
+    plain = Stage().service
+    revision.start_job(plain, START)
+    assert not plain.HasField("job")

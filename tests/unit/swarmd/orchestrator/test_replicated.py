@@ -4,6 +4,7 @@ import pytest
 
 from beeyard.swarm.v1.objects_pb2 import TASK_STATE_ASSIGNED, TASK_STATE_PREPARING
 from services.swarmd.orchestrator.core import orphans, slots
+from services.swarmd.orchestrator.core.draft import CREATIONS_MAX
 from services.swarmd.orchestrator.core.replicated import rank_for_keeping
 from tests.unit.swarmd.orchestrator.stage import (
     FAILED,
@@ -238,9 +239,6 @@ def test_tasks_of_a_removed_service_go_in_every_state() -> None:
 
 
 def test_a_large_service_is_made_in_several_looks() -> None:
-    stage = Stage(replicas=1200)
-    world_max = 500
-    made = [len(stage._plan().made)]
-    assert made == [world_max]
+    stage = Stage(replicas=CREATIONS_MAX + 1)
     plan = stage._plan()
-    assert plan.unfinished
+    assert (len(plan.made), plan.unfinished) == (CREATIONS_MAX, True)

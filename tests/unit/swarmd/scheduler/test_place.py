@@ -10,7 +10,7 @@ from beeyard.swarm.v1.objects_pb2 import TASK_STATE_ASSIGNED, TASK_STATE_FAILED,
 from services.swarmd.scheduler.core import place as placing
 from services.swarmd.scheduler.core.demand import demand_of
 from services.swarmd.scheduler.core.filters import Pipeline
-from services.swarmd.scheduler.core.fleet import FAILURES_WINDOW_S, Fleet
+from services.swarmd.scheduler.core.fleet import FAILING_MAX, FAILURES_KEPT_MAX, FAILURES_WINDOW_S, Fleet
 from services.swarmd.scheduler.core.nodes import NodeView, Resources
 from services.swarmd.scheduler.core.spread import rank
 from services.swarmd.store import timestamps
@@ -134,6 +134,24 @@ def test_a_node_that_lacks_a_plugin_is_passed_over() -> None:
         == "no suitable node (missing plugin on 1 node)"
     )
     assert counts(put(fleet_of(without, unknown), wanted)) == {"b": 1}
+
+
+def test_a_volume_driver_is_a_plugin() -> None:
+    wanted = tasks(1)
+    wanted[0].spec.container.mounts.add(volume_driver="nfs")
+    wanted[0].spec.container.mounts.add(volume_driver="local")
+    assert demand_of(wanted[0]).plugins == {"Volume/nfs"}
+
+
+def test_what_is_remembered_of_failures_is_bounded() -> None:
+    fleet = fleet_of(*nodes(1))
+    failing(fleet, "n01", FAILURES_KEPT_MAX + 5, NOW)
+    assert fleet.failures("n01", demand_of(tasks(1)[0]), NOW) == FAILURES_KEPT_MAX
+    for version in range(2, FAILING_MAX + 2):
+        task = placing.assign(tasks(1, version=version)[0], "n01", NOW)
+        task.status.state = TASK_STATE_FAILED
+        fleet.observe(task)
+    assert fleet.failures("n01", demand_of(tasks(1)[0]), NOW) == 0
 
 
 @pytest.mark.parametrize(

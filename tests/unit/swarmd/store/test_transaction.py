@@ -139,3 +139,14 @@ def test_few_changes_are_one_entry(memory: Memory) -> None:
     for number in range(CHANGES_MAX):
         tx.create(TASKS, objects.task(f"t{number}"))
     assert len(list(tx.entries(TIME, lambda write: write.id))) == 1
+
+
+def test_a_unit_that_does_not_fit_is_divided(memory: Memory) -> None:
+    tx = Tx(memory.view())
+    for number in range(CHANGES_MAX + 50):
+        tx.create(TASKS, objects.task(f"t{number}"))
+    large = Tx(memory.view())
+    for number in range(4):
+        large.create(SECRETS, objects.secret(f"s{number}", bytes(500_000)))
+    assert [len(entry.writes) for entry in tx.entries(TIME, lambda _: "one")] == [CHANGES_MAX, 50]
+    assert [len(entry.writes) for entry in large.entries(TIME, lambda _: "one")] == [3, 1]
