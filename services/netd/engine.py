@@ -27,7 +27,7 @@ from services.netd.core.state import Change, PutSandbox, RemoveNetwork, State, f
 from services.netd.files import Files
 from services.netd.model.endpoint import Endpoint, EndpointSpec
 from services.netd.model.network import PREDEFINED, Network, NetworkSpec
-from services.netd.model.port import HostPort, PortBinding, PortRange, PortSpec
+from services.netd.model.port import HostPort, PortBinding, PortRange, PortSpec, Protocol
 from services.netd.model.sandbox import Sandbox, SandboxSpec
 from services.netd.reconcile import Reconciler, Report
 from services.netd.records import Records
@@ -376,12 +376,13 @@ class Engine:
 
     async def _forget_flows(self, addresses: Sequence[IPv4Address], ports: Sequence[HostPort]) -> None:
         """Forget flows that have lost their meaning. Best effort: they end by themselves, only later."""
-        if not addresses and not ports:
+        datagram_ports = [port for port in ports if port.protocol is Protocol.UDP]
+        if not addresses and not datagram_ports:
             return
         try:
-            await self._reconciler.forget_flows(addresses, ports)
+            await self._reconciler.forget_flows(addresses, datagram_ports)
         except errors.BeeyardError as error:
-            _log.warning("flows_not_forgotten", addresses=len(addresses), ports=len(ports), error=str(error))
+            _log.warning("flows_not_forgotten", addresses=len(addresses), error=str(error))
 
     def _write_files(self, before: Sandbox | None, sandbox: Sandbox) -> errors.BeeyardError | None:
         try:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from services.kit import errors
 from services.netd.core.networks import Host
 from services.netd.core.state import State
-from services.netd.firewall.table import Seen
+from services.netd.firewall.table import Table
 from services.netd.kernel.ports import Failure, Kernel, Scope
 from services.netd.model.port import HostPort
 from services.netd.plan import desired as plans
@@ -62,7 +62,8 @@ class Reconciler:
         self._open_kernel = open_kernel
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
         self._opened: Kernel | None = None
-        self._table: Seen | None = None
+        self._applied: Table | None = None
+        self._derived: tuple[object, object, Table] | None = None
 
     async def open(self) -> None:
         """Open the kernel.
@@ -80,17 +81,18 @@ class Reconciler:
 
     async def everything(self, state: State) -> Report:
         """Make the whole kernel match, and remove what is ours and not wanted."""
-        return await self._run(lambda: self._everything(state))
+        wanted = plans.derive(state, self._table(state))
+        return await self._run(lambda: self._everything(wanted))
 
     async def network(self, state: State, network_id: str, link: str) -> Report:
         """Make the bridge of a network match, be it to come, to be mended or to go; `link` is its name."""
-        wanted = plans.derive_network(state, network_id)
+        wanted = plans.derive_network(state, network_id, self._table(state))
         sysctls = [name for bridge in wanted.bridges.values() for name in bridge.sysctls]
         return await self._run(lambda: self._pass(wanted, links=[link], sandboxes=[], sysctls=sysctls))
 
     async def sandbox(self, state: State, sandbox_id: str) -> Report:
         """Make the namespace and links of a sandbox match, be it to come, to be changed or to go."""
-        wanted = plans.derive_sandbox(state, sandbox_id)
+        wanted = plans.derive_sandbox(state, sandbox_id, self._table(state))
         links = [end.host_link for namespace in wanted.namespaces.values() for end in namespace.attachments]
         return await self._run(lambda: self._pass(wanted, links=links, sandboxes=[sandbox_id], sysctls=[]))
 
@@ -121,10 +123,16 @@ class Reconciler:
         assert self._opened is not None, "the kernel is not open"
         return self._opened
 
-    def _everything(self, state: State) -> Report:
-        wanted = plans.derive(state)
+    def _table(self, state: State) -> Table:
+        """Return the table for a state; of the last one again if that did not differ in what makes the table."""
+        known = self._derived
+        if known is None or known[0] is not state.networks or known[1] is not state.reservations:
+            known = self._derived = (state.networks, state.reservations, plans.derive_table(state))
+        return known[2]
+
+    def _everything(self, wanted: Desired) -> Report:
         sysctls = [*wanted.sysctls, *(name for bridge in wanted.bridges.values() for name in bridge.sysctls)]
-        self._table = None
+        self._applied = None
         return self._pass(wanted, links=None, sandboxes=None, sysctls=sysctls)
 
     def _pass(
@@ -135,15 +143,15 @@ class Reconciler:
         sandboxes: Sequence[str] | None,
         sysctls: Sequence[str],
     ) -> Report:
-        remembered = self._table
+        remembered = self._applied
         scope = Scope(links=links, sandboxes=sandboxes, sysctls=sysctls, table=remembered is None)
         observed = self._kernel.observe(scope)
         if remembered is not None:
-            observed = replace(observed, table=remembered)
+            observed = replace(observed, table=remembered.seen)
         operations = diff(wanted, observed)
         failures = self._kernel.apply(operations)
         table_failed = any(isinstance(failure.operation, op.ApplyTable) for failure in failures)
-        self._table = None if table_failed else wanted.table.seen()
+        self._applied = None if table_failed else wanted.table
         return Report(operations=operations, failures=failures)
 
     async def _run(self, call: Callable[[], T]) -> T:

@@ -39,7 +39,8 @@ class State:
         networks: By id.
         sandboxes: By id.
         pools: The addresses of the networks that have some, by the network's id.
-        reservations: Of all sandboxes' ports, by protocol and number.
+        reservations: Of all sandboxes' ports, by protocol and number. Whatever the packet filter holds of sandboxes
+            has changed only if this is another object than before.
     """
 
     networks: Mapping[str, Network] = field(default_factory=dict)
@@ -144,8 +145,12 @@ def _replace_claims(state: State, before: Sandbox | None, after: Sandbox | None,
 def _replace_reservations(
     reservations: Reservations, before: Sandbox | None, after: Sandbox | None
 ) -> Reservations:
+    """Return the reservations after a change; the same object if nothing changed in what ports lead where."""
     had, has = before.ports if before else (), after.ports if after else ()
-    if had == has:
+    same_target = not has or (
+        before is not None and after is not None and before.published_to == after.published_to
+    )
+    if had == has and same_target:
         return reservations
     changed = dict(reservations)
     for key in {(binding.host.protocol, binding.host.port) for binding in had}:

@@ -48,9 +48,11 @@ def plan(seen: Seen | None, table: Table) -> Delta | Table:
     """
     if seen is None:
         return table
+    if seen is table.seen:
+        return Delta(family=table.family, table=table.name)
     chains = {chain.name: chain for chain in table.chains}
     lookups = {lookup.name: lookup for lookup in table.lookups}
-    wanted = table.seen()
+    wanted = table.seen
     for name, chain in wanted.chains.items():
         if name in seen.chains and seen.chains[name].hook != chain.hook:
             return table

@@ -6,6 +6,7 @@ them, in sets and maps, so that nearly every change adds or removes elements and
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ FOREIGN = "?"
 
 COMMENT_BYTES_MAX = 127  # nftables stores no longer one
 _DIGEST_DIGITS = 8
+_IDENTITIES_MAX = 1024
 
 Atoms: TypeAlias = tuple[str, ...]
 """A key or value of a set or map: its concatenated parts, each as nftables writes it, without quotes."""
@@ -35,10 +37,7 @@ class Rule:
         It tells whether a rule there is this one. The text itself does not: nftables prints a rule differently from
         how it was written, and every version in its own way.
         """
-        digest = hashlib.sha256(self.text.encode()).hexdigest()[:_DIGEST_DIGITS]
-        identity = f"{self.name} {digest}"
-        assert len(identity.encode()) <= COMMENT_BYTES_MAX, f"rule name {self.name!r} is too long"
-        return identity
+        return _identity(self.name, self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,7 @@ class Lookup:
     elements: Mapping[Atoms, Atoms] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A whole table, as it is wanted."""
 
@@ -84,8 +83,9 @@ class Table:
     lookups: tuple[Lookup, ...]
     chains: tuple[Chain, ...]
 
+    @functools.cached_property
     def seen(self) -> Seen:
-        """Return what the kernel shows of this table."""
+        """What the kernel shows of this table."""
         return Seen(
             lookups={lookup.name: lookup for lookup in self.lookups},
             chains={
@@ -109,6 +109,14 @@ class Seen:
 
     lookups: Mapping[str, Lookup]
     chains: Mapping[str, SeenChain]
+
+
+@functools.lru_cache(maxsize=_IDENTITIES_MAX)
+def _identity(name: str, text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
+    identity = f"{name} {digest}"
+    assert len(identity.encode()) <= COMMENT_BYTES_MAX, f"rule name {name!r} is too long"
+    return identity
 
 
 def is_foreign(atom: str) -> bool:

@@ -84,8 +84,9 @@ def forget_address(socket: Socket, address: IPv4Address) -> None:
 
 
 def forget_ports(socket: Socket, ports: Sequence[HostPort]) -> None:
-    """Forget the UDP flows that were begun towards ports of the node: who keeps sending is sent by the new rules."""
-    for number in sorted({port.port for port in ports if port.protocol is Protocol.UDP}):
+    """Forget flows that were begun towards UDP ports of the node: who keeps sending is sent by the new rules."""
+    assert all(port.protocol is Protocol.UDP for port in ports), "connections mend themselves"
+    for number in sorted({port.port for port in ports}):
         match = _Match(direction=_TUPLE_ORIGINAL, protocol=_NUMBERS[Protocol.UDP], destination_port=number)
         _forget(socket, match)
 

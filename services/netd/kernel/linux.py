@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -13,7 +14,7 @@ from services.kit import errors, log
 from services.netd.core.networks import Host, HostSubnet
 from services.netd.firewall import listing, render, ruleset
 from services.netd.firewall.table import Seen, Table
-from services.netd.kernel import conntrack, links, listeners, netns, nft, sysctl
+from services.netd.kernel import answers, conntrack, links, listeners, netns, nft, sysctl
 from services.netd.kernel.netlink import NetlinkError, Request, Socket
 from services.netd.kernel.ports import Failure, Scope
 from services.netd.model.port import HostPort
@@ -23,6 +24,9 @@ from services.netd.plan.observed import DefaultRoute, Link, Observed, SeenNamesp
 from services.netd.plan.operations import NODE, Operation
 
 _log = log.get(__name__)
+
+_SETTLE_ATTEMPTS_MAX = 20
+_SETTLE_WAIT_S = 0.001
 
 _GONE = frozenset({errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL})
 """What the kernel says when there is nothing to remove."""
@@ -43,6 +47,8 @@ class Linux:
             on_failure.callback(self._route.close)
             self._netfilter = Socket(conntrack.NETLINK_NETFILTER)
             on_failure.callback(self._netfilter.close)
+            self._traveller = netns.Traveller()
+            on_failure.callback(self._traveller.close)
             self._nft = nft.Context()
             on_failure.pop_all()
 
@@ -58,6 +64,7 @@ class Linux:
             handle.close()
         self._handles.clear()
         self._nft.close()
+        self._traveller.close()
         self._netfilter.close()
         self._route.close()
 
@@ -75,10 +82,10 @@ class Linux:
 
     def survey(self, links_of_ours: frozenset[str]) -> Host:
         """Return what of the node a new network must not collide with."""
-        known = {link.index: link for link in links.list_links(self._route)}
+        known = {link.index: link for link in answers.list_links(self._route)}
         found: dict[IPv4Network, str] = {}
-        reached = [(route.link_index, route.destination) for route in links.list_routes(self._route)]
-        reached += [(index, address.network) for index, address in links.list_addresses(self._route)]
+        reached = [(route.link_index, route.destination) for route in answers.list_routes(self._route)]
+        reached += [(index, address.network) for index, address in answers.list_addresses(self._route)]
         for index, subnet in reached:
             name = known[index].name if index in known else ""
             if name not in links_of_ours and subnet.prefixlen > 0:
@@ -109,6 +116,9 @@ class Linux:
     def _inside(self, sandbox_id: str) -> SeenNamespace | None:
         try:
             handle = self._handle(sandbox_id)
+            if not netns.is_held(handle.path):
+                _log.warning("namespace_file_lost", sandbox=sandbox_id, path=str(handle.path))
+                netns.hold(handle)
             interfaces = _links(handle.socket, None)
             routes = tuple(
                 DefaultRoute(
@@ -116,7 +126,7 @@ class Linux:
                     interface=interfaces[route.link_index].name if route.link_index in interfaces else "",
                     ours=route.protocol == links.ROUTE_PROTOCOL,
                 )
-                for route in links.list_routes(handle.socket)
+                for route in answers.list_routes(handle.socket)
                 if route.destination.prefixlen == 0
             )
         except OSError as error:
@@ -125,14 +135,10 @@ class Linux:
         return SeenNamespace(links={link.name: link for link in interfaces.values()}, default_routes=routes)
 
     def _handle(self, sandbox_id: str) -> netns.Handle:
-        """Return the open namespace of a sandbox, and put its file back if that is gone."""
-        path = self._path(sandbox_id)
+        """Return the open namespace of a sandbox."""
         handle = self._handles.get(sandbox_id)
         if handle is None:
-            handle = self._handles[sandbox_id] = netns.open_at(path)
-        elif not netns.is_held(path):
-            _log.warning("namespace_file_lost", sandbox=sandbox_id, path=str(path))
-            netns.hold(handle)
+            handle = self._handles[sandbox_id] = self._traveller.open(self._path(sandbox_id))
         return handle
 
     # What is to be
@@ -173,7 +179,7 @@ class Linux:
                 self._route.call(links.set_properties(name, mac=mac, mtu=mtu, group=group))
             case op.CreateNamespace(namespace=namespace):
                 path = self._path(namespace.sandbox_id)
-                self._handles[namespace.sandbox_id] = netns.create(path, namespace.sysctls)
+                self._handles[namespace.sandbox_id] = self._traveller.create(path, namespace.sysctls)
             case op.RemoveNamespace(sandbox_id=sandbox_id):
                 if handle := self._handles.pop(sandbox_id, None):
                     handle.close()
@@ -186,8 +192,8 @@ class Linux:
                 self._socket(sandbox_id).call(links.set_up(link))
             case op.Enslave(link=link, bridge=bridge):
                 self._route.call(links.set_master(link, master_index=_index(self._route, bridge)))
-            case op.ActivatePort(link=link):
-                self._route.call(links.activate_port(link))
+            case op.ActivatePort(sandbox_id=sandbox_id, attachment=attachment):
+                self._activate_port(sandbox_id, attachment)
             case op.AddAddress(sandbox_id=sandbox_id, link=link, address=address):
                 socket = self._socket(sandbox_id)
                 socket.call(links.add_address(address, index=_index(socket, link)))
@@ -215,6 +221,19 @@ class Linux:
         )
         self._route.call(request)
 
+    def _activate_port(self, sandbox_id: str, attachment: Attachment) -> None:
+        if sysctl.has_ipv6():  # a bridge port needs no address of its own, nor what comes with one
+            sysctl.write(f"net/ipv6/conf/{attachment.host_link}/disable_ipv6", "1")
+        self._route.call(links.activate_port(attachment.host_link))
+        # The kernel lets packets into a link only after it has noticed that the other end is there, on its own time:
+        # at once as a rule, a second later at worst. The bridge's first port is such an event for the bridge itself.
+        for socket, link in (
+            (self._socket(sandbox_id), attachment.interface),
+            (self._route, attachment.bridge),
+        ):
+            if not _settled(socket, link):
+                _log.warning("link_slow", sandbox=sandbox_id, link=link)
+
     def _path(self, sandbox_id: str) -> Path:
         return self._directory / sandbox_id
 
@@ -224,10 +243,10 @@ class Linux:
 
 def _links(socket: Socket, names: Sequence[str] | None) -> dict[int, Link]:
     """Return links with their addresses, by index."""
-    found = list(links.list_links(socket)) if names is None else list(links.get_links(socket, names))
+    found = list(answers.list_links(socket)) if names is None else list(answers.get_links(socket, names))
     addresses: dict[int, list[IPv4Interface]] = {}
     if found:
-        for index, address in links.list_addresses(socket):
+        for index, address in answers.list_addresses(socket):
             addresses.setdefault(index, []).append(address)
     return {
         link.index: Link(
@@ -243,6 +262,16 @@ def _links(socket: Socket, names: Sequence[str] | None) -> dict[int, Link]:
         )
         for link in found
     }
+
+
+def _settled(socket: Socket, link: str) -> bool:
+    """Return whether packets can leave through a link, after a short wait if need be."""
+    for _ in range(_SETTLE_ATTEMPTS_MAX):
+        socket.synchronize(link)
+        if socket.running(link):
+            return True
+        threading.Event().wait(_SETTLE_WAIT_S)
+    return False
 
 
 def _index(socket: Socket, name: str) -> int:

@@ -7,6 +7,8 @@ not matter. (Library sockets that reopen themselves per thread do not have that 
 
 from __future__ import annotations
 
+import array
+import contextlib
 import errno
 import fcntl
 import os
@@ -41,7 +43,12 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _ERROR = struct.Struct("=i")
 
 _SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
-_INDEX_QUESTION = struct.Struct("=16si20x")  # struct ifreq
+_SIOCGIFFLAGS, _SIOCETHTOOL = 0x8913, 0x8946
+_INDEX_QUESTION = struct.Struct("=16si20x")  # struct ifreq, in its various meanings
+_FLAGS_QUESTION = struct.Struct("=16sH22x")
+_POINTER_QUESTION = struct.Struct("@16sP16x")
+_ETHTOOL_GLINK = 0x0A
+_IFF_RUNNING = 0x40
 
 _RECEIVE_BYTES = 1 << 18
 _TIMEOUT_S = 10.0
@@ -110,6 +117,19 @@ class Socket:
                 return ""
             raise
         return str(_INDEX_QUESTION.unpack(answer)[0].rstrip(b"\0").decode())
+
+    def synchronize(self, link: str) -> None:
+        """Make the kernel take notice of a link's carrier now; before Linux 6.7 this does nothing."""
+        question = array.array("I", [_ETHTOOL_GLINK, 0])
+        with contextlib.suppress(OSError):  # not a link that has one
+            fcntl.ioctl(
+                self._socket, _SIOCETHTOOL, _POINTER_QUESTION.pack(link.encode(), question.buffer_info()[0])
+            )
+
+    def running(self, link: str) -> bool:
+        """Return whether packets can leave through a link."""
+        answer = fcntl.ioctl(self._socket, _SIOCGIFFLAGS, _FLAGS_QUESTION.pack(link.encode(), 0))
+        return bool(_FLAGS_QUESTION.unpack(answer)[1] & _IFF_RUNNING)
 
     def execute(self, requests: Sequence[Request]) -> list[NetlinkError | None]:
         """Send `requests` in few datagrams; return for each, in order, how the kernel refused it or None.

@@ -1,24 +1,24 @@
-"""Network namespaces: made, held by a file, entered.
+"""Network namespaces: made, held by a file, visited.
 
-Only threads that end right afterwards enter a foreign namespace. One that comes back might, after some failure, not be
-back, and then everything it did for somebody else would be done in the wrong place.
+A visit opens sockets, which belong to the namespace from then on, and ends. The visiting thread is back home before
+anything else is done on it, or the process is not there any more: what it would do elsewhere by mistake is done to
+somebody else's network.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import faulthandler
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from services.netd.kernel import links, sysctl
 from services.netd.kernel.netlink import Socket
 
-T = TypeVar("T")
-
+_OWN = "/proc/thread-self/ns/net"
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 0x1000
 _MNT_DETACH = 2
@@ -42,27 +42,56 @@ class Handle:
         os.close(self.descriptor)
 
 
-def create(path: Path, sysctls: Mapping[str, str]) -> Handle:
-    """Make a namespace with its loopback up and hold it by a file at `path`, whose directory exists.
+class Traveller:
+    """Makes and opens namespaces; to be used by the thread that makes it, from whose namespace it starts."""
 
-    Raises:
-        OSError: It cannot be made; nothing is left of it.
-    """
-    path.touch(mode=0o444)
-    try:
-        return _in_thread(lambda: _create(path, sysctls))
-    except BaseException:
-        release(path)
-        raise
+    def __init__(self) -> None:
+        self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        """Give the descriptor of home back."""
+        os.close(self._home)
 
-def open_at(path: Path) -> Handle:
-    """Open the namespace that a file holds.
+    def create(self, path: Path, sysctls: Mapping[str, str]) -> Handle:
+        """Make a namespace with its loopback up and hold it by a file at `path`, whose directory exists.
 
-    Raises:
-        OSError: There is none, or no file.
-    """
-    return _in_thread(lambda: _open(path))
+        Raises:
+            OSError: It cannot be made; nothing is left of it.
+        """
+        path.touch(mode=0o444)
+        try:
+            with self._away():
+                _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+                _mount(_OWN, path)
+                return _furnish(path, sysctls)
+        except BaseException:
+            release(path)
+            raise
+
+    def open(self, path: Path) -> Handle:
+        """Open the namespace that a file holds.
+
+        Raises:
+            OSError: There is none, or no file.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with self._away():
+                _check(_libc.setns(descriptor, _CLONE_NEWNET), f"enter {path}")
+                return Handle(path, descriptor, Socket(links.NETLINK_ROUTE))
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @contextlib.contextmanager
+    def _away(self) -> Iterator[None]:
+        """Be home again afterwards, or nowhere."""
+        try:
+            yield
+        finally:
+            if _libc.setns(self._home, _CLONE_NEWNET) != 0:
+                faulthandler.dump_traceback()
+                os.abort()
 
 
 def hold(handle: Handle) -> None:
@@ -89,37 +118,16 @@ def is_held(path: Path) -> bool:
     return ctypes.c_long.from_buffer(buffer).value == _NSFS_MAGIC
 
 
-def _create(path: Path, sysctls: Mapping[str, str]) -> Handle:
-    _check(_libc.unshare(_CLONE_NEWNET), "unshare")
-    _mount("/proc/thread-self/ns/net", path)
+def _furnish(path: Path, sysctls: Mapping[str, str]) -> Handle:
+    """Set up the namespace that the thread is in; return it, open."""
     ipv6 = sysctl.has_ipv6()
     for name, value in sysctls.items():
         if ipv6 or not name.startswith("net/ipv6/"):
             sysctl.write(name, value)
-    handle = _open_own(path)
-    try:
-        handle.socket.call(links.set_loopback_up())
-    except BaseException:
-        handle.close()
-        raise
-    return handle
-
-
-def _open(path: Path) -> Handle:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _check(_libc.setns(descriptor, _CLONE_NEWNET), f"enter {path}")
-        socket = Socket(links.NETLINK_ROUTE)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return Handle(path, descriptor, socket)
-
-
-def _open_own(path: Path) -> Handle:
     socket = Socket(links.NETLINK_ROUTE)
     try:
-        descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        socket.call(links.set_loopback_up())
+        descriptor = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     except BaseException:
         socket.close()
         raise
@@ -134,22 +142,3 @@ def _check(result: int, what: str) -> None:
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
-
-
-def _in_thread(function: Callable[[], T]) -> T:
-    """Return what `function` returns, run on a thread of its own that ends with it."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def main() -> None:
-        try:
-            results.append(function())
-        except BaseException as failure:  # noqa: BLE001 (it is raised again, on the thread that waits)
-            failures.append(failure)
-
-    thread = threading.Thread(target=main, name="netns", daemon=True)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 _ROOT = Path("/proc/sys")
 
 
+@functools.cache
 def has_ipv6() -> bool:
     """Return whether the kernel has IPv6."""
     return (_ROOT / "net/ipv6").is_dir()
@@ -19,8 +22,11 @@ def write(name: str, value: str) -> None:
     Raises:
         OSError: There is no such parameter, or it does not take the value.
     """
-    with _path(name).open("w") as file:
-        file.write(value)
+    descriptor = os.open(_path(name), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
 
 
 def read_all(names: Iterable[str]) -> dict[str, str]:

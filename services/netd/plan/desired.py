@@ -77,28 +77,37 @@ class Desired:
     sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
-def derive(state: State) -> Desired:
-    """Return what the whole kernel should look like."""
-    return _derive(state, state.networks.values(), state.sandboxes.values(), NODE_SYSCTLS)
+def derive_table(state: State) -> Table:
+    """Return the table for all networks and sandboxes. It depends on `state.networks` and `state.reservations` only."""
+    return ruleset.build(state.networks.values(), state.sandboxes.values())
 
 
-def derive_network(state: State, network_id: str) -> Desired:
+def derive(state: State, table: Table) -> Desired:
+    """Return what the whole kernel should look like; `table` is `derive_table` of the state."""
+    return _derive(state, state.networks.values(), state.sandboxes.values(), NODE_SYSCTLS, table)
+
+
+def derive_network(state: State, network_id: str, table: Table) -> Desired:
     """Return what one network needs; the table is the whole one all the same."""
     network = state.networks.get(network_id)
-    return _derive(state, [network] if network else [], [], {})
+    return _derive(state, [network] if network else [], [], {}, table)
 
 
-def derive_sandbox(state: State, sandbox_id: str) -> Desired:
+def derive_sandbox(state: State, sandbox_id: str, table: Table) -> Desired:
     """Return what one sandbox needs; the table is the whole one all the same."""
     sandbox = state.sandboxes.get(sandbox_id)
-    return _derive(state, [], [sandbox] if sandbox else [], {})
+    return _derive(state, [], [sandbox] if sandbox else [], {}, table)
 
 
 def _derive(
-    state: State, networks: Iterable[Network], sandboxes: Iterable[Sandbox], sysctls: Mapping[str, str]
+    state: State,
+    networks: Iterable[Network],
+    sandboxes: Iterable[Sandbox],
+    sysctls: Mapping[str, str],
+    table: Table,
 ) -> Desired:
     return Desired(
-        table=ruleset.build(state.networks.values(), state.sandboxes.values()),
+        table=table,
         bridges={network.link: _bridge(network) for network in networks if network.ipam},
         namespaces={
             sandbox.id: _namespace(state, sandbox)

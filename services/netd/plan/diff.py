@@ -105,7 +105,7 @@ def _namespace(namespace: Namespace, observed: Observed) -> Iterator[Operation]:
     yield from _default_route(namespace, seen.default_routes, {attachment.interface for attachment in made})
     for attachment in namespace.attachments:
         if attachment in made:
-            yield op.ActivatePort(link=attachment.host_link, sandbox_id=sandbox_id)
+            yield op.ActivatePort(sandbox_id=sandbox_id, attachment=attachment)
         else:
             yield from _mend_outside(sandbox_id, attachment, observed.links[attachment.host_link])
 
@@ -131,7 +131,7 @@ def _mend_outside(sandbox_id: str, attachment: Attachment, seen: Link) -> Iterat
     if seen.master != attachment.bridge:
         yield op.Enslave(link=attachment.host_link, bridge=attachment.bridge, sandbox_id=sandbox_id)
     if seen.master != attachment.bridge or not seen.up or not seen.hairpin:
-        yield op.ActivatePort(link=attachment.host_link, sandbox_id=sandbox_id)
+        yield op.ActivatePort(sandbox_id=sandbox_id, attachment=attachment)
 
 
 def _superfluous(namespace: Namespace, seen: SeenNamespace) -> Iterator[Operation]:

@@ -131,10 +131,10 @@ class Enslave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivatePort:
-    """Bring the node's end of a pair up, as a port that may send back what it receives."""
+    """Bring the node's end of a pair up, as a port that may send back what it receives; packets flow afterwards."""
 
-    link: str
     sandbox_id: str
+    attachment: Attachment
 
 
 Operation: TypeAlias = (

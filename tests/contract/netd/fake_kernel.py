@@ -95,7 +95,7 @@ class FakeKernel:
     def _perform(self, operation: Operation) -> None:
         match operation:
             case op.ApplyTable(change=change):
-                self.table = change.seen() if isinstance(change, Table) else changed(self._table(), change)
+                self.table = change.seen if isinstance(change, Table) else changed(self._table(), change)
             case op.SetSysctl(name=name, value=value):
                 if name not in self.sysctls:
                     raise OSError(errno.ENOENT, name)
@@ -147,8 +147,8 @@ class FakeKernel:
             case op.Enslave(link=name, bridge=bridge):
                 self._link(NODE, bridge)
                 self._put(NODE, replace(self._link(NODE, name), master=bridge))
-            case op.ActivatePort(link=name):
-                self._put(NODE, replace(self._link(NODE, name), up=True, hairpin=True))
+            case op.ActivatePort(attachment=pair):
+                self._put(NODE, replace(self._link(NODE, pair.host_link), up=True, hairpin=True))
             case op.AddAddress(sandbox_id=sandbox_id, link=name, address=address):
                 link = self._link(sandbox_id, name)
                 self._put(sandbox_id, replace(link, addresses=(*link.addresses, address)))

@@ -14,7 +14,7 @@ from services.netd.model.network import NetworkSpec
 from services.netd.model.port import HostPort, PortRange, PortSpec, Protocol
 from services.netd.model.sandbox import Mode, SandboxSpec
 from services.netd.plan import operations as op
-from services.netd.plan.desired import Bridge, Namespace, derive, derive_sandbox
+from services.netd.plan.desired import Bridge, Namespace, derive, derive_sandbox, derive_table
 from services.netd.plan.diff import diff
 from services.netd.plan.operations import Operation
 from tests.unit.netd.strategies import NODE_PORTS, NOW, NOWHERE, SETTINGS, base_state, new_ids
@@ -23,14 +23,14 @@ chance = new_ids(7)
 
 
 def scope(state: State) -> Scope:
-    wanted = derive(state)
+    wanted = derive(state, derive_table(state))
     return Scope(
         sysctls=[*wanted.sysctls, *(name for bridge in wanted.bridges.values() for name in bridge.sysctls)]
     )
 
 
 def difference(kernel: Kernel, state: State) -> list[Operation]:
-    return diff(derive(state), kernel.observe(scope(state)))
+    return diff(derive(state, derive_table(state)), kernel.observe(scope(state)))
 
 
 def converge(kernel: Kernel, state: State) -> list[Operation]:
@@ -104,7 +104,8 @@ def test_changes_are_applied_as_changes(kernel: Kernel) -> None:
     converge(kernel, state)
     shrunk = without_sandbox(without_sandbox(state, "a"), "c")
     assert not any(
-        isinstance(operation, op.ApplyTable) and operation.change == derive(shrunk).table
+        isinstance(operation, op.ApplyTable)
+        and operation.change == derive(shrunk, derive_table(shrunk)).table
         for operation in converge(kernel, shrunk)
     ), "the table is made anew although a change would do"
     converge(kernel, state)
@@ -137,7 +138,7 @@ def test_a_sandbox_leaves_and_joins_a_network(kernel: Kernel) -> None:
 def test_a_scoped_look_sees_what_it_asks_for(kernel: Kernel) -> None:
     state = full_state()
     converge(kernel, state)
-    wanted = derive_sandbox(state, "b")
+    wanted = derive_sandbox(state, "b", derive_table(state))
     names = [end.host_link for end in wanted.namespaces["b"].attachments]
     observed = kernel.observe(Scope(links=[*names, "nowhere"], sandboxes=["b", "nobody"], table=False))
     assert set(observed.links) == set(names)

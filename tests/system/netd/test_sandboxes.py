@@ -86,7 +86,7 @@ async def test_the_first_packet_is_not_lost(netd: Client) -> None:
     with Server(server.namespace, 80, TCP, "here"):
         for _ in range(10):
             client = await netd.sandbox()
-            assert ask(client.namespace, server.ip, 80, timeout=0.5).endswith("here")
+            assert ask(client.namespace, server.ip, 80, timeout=0.9).endswith("here")
 
 
 async def test_mode_none_has_a_loopback_only(netd: Client) -> None:

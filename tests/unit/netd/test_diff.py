@@ -12,7 +12,7 @@ from services.netd.core.state import State, apply
 from services.netd.kernel.ports import Scope
 from services.netd.model.sandbox import SandboxSpec
 from services.netd.plan import operations as op
-from services.netd.plan.desired import derive, derive_sandbox
+from services.netd.plan.desired import derive, derive_sandbox, derive_table
 from services.netd.plan.diff import diff
 from services.netd.plan.observed import DefaultRoute, Link
 from services.netd.plan.operations import Operation
@@ -21,17 +21,17 @@ from tests.unit.netd.strategies import NODE_PORTS, base_state, histories, new_id
 
 
 def scope(state: State) -> Scope:
-    wanted = derive(state)
+    wanted = derive(state, derive_table(state))
     names = [*wanted.sysctls, *(name for bridge in wanted.bridges.values() for name in bridge.sysctls)]
     return Scope(sysctls=names)
 
 
 def converge(kernel: FakeKernel, state: State) -> list[Operation]:
     """Make the kernel match; return what was done. One pass must be enough."""
-    operations = diff(derive(state), kernel.observe(scope(state)))
+    operations = diff(derive(state, derive_table(state)), kernel.observe(scope(state)))
     failures = kernel.apply(operations)
     assert not failures, failures
-    assert diff(derive(state), kernel.observe(scope(state))) == []
+    assert diff(derive(state, derive_table(state)), kernel.observe(scope(state))) == []
     return operations
 
 
@@ -73,7 +73,7 @@ def test_what_somebody_broke_is_mended(state: State, data: st.DataObject) -> Non
 def test_a_failure_stops_its_own_object_only(state: State, data: st.DataObject) -> None:
     """Whatever is refused, everything else is done, and a second pass does the rest."""
     kernel = FakeKernel()
-    operations = diff(derive(state), kernel.observe(scope(state)))
+    operations = diff(derive(state, derive_table(state)), kernel.observe(scope(state)))
     refused = data.draw(st.sampled_from(operations))
     kernel.refuses = lambda operation: operation == refused
     failures = kernel.apply(operations)
@@ -89,7 +89,7 @@ def test_a_part_is_part_of_the_whole(state: State) -> None:
     converge(whole, state)
     converge(kernel, base_state_of(state))
     for sandbox_id in state.sandboxes:
-        wanted = derive_sandbox(state, sandbox_id)
+        wanted = derive_sandbox(state, sandbox_id, derive_table(state))
         links = [end.host_link for namespace in wanted.namespaces.values() for end in namespace.attachments]
         assert kernel.apply(diff(wanted, kernel.observe(Scope(links=links, sandboxes=[sandbox_id])))) == []
     assert (kernel.links, kernel.namespaces, kernel.table) == (whole.links, whole.namespaces, whole.table)
@@ -184,7 +184,9 @@ def test_without_ipv6_nothing_is_said_about_it() -> None:
     state = base_state()
     observed = replace(kernel.observe(scope(state)), ipv6=False)
     names = [
-        operation.name for operation in diff(derive(state), observed) if isinstance(operation, op.SetSysctl)
+        operation.name
+        for operation in diff(derive(state, derive_table(state)), observed)
+        if isinstance(operation, op.SetSysctl)
     ]
     assert names == ["net/ipv4/ip_forward", "net/ipv4/conf/beeyard0/route_localnet"]
 

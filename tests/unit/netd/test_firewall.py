@@ -106,14 +106,14 @@ def test_a_table_with_everything() -> None:
 
 def test_a_backend_of_a_shared_port_goes() -> None:
     before, after = full_state(), without(full_state(), "c")
-    change = delta.plan(table(before).seen(), table(after))
+    change = delta.plan(table(before).seen, table(after))
     assert isinstance(change, Delta)
     check_golden("backend-goes.nft", render.render_delta(change))
 
 
 def test_the_last_backend_goes() -> None:
     before = without(without(full_state(), "a"), "b")
-    change = delta.plan(table(before).seen(), table(without(before, "c")))
+    change = delta.plan(table(before).seen, table(without(before, "c")))
     assert isinstance(change, Delta)
     check_golden("last-backend-goes.nft", render.render_delta(change))
 
@@ -126,7 +126,7 @@ def test_a_short_run_of_ports_is_single_elements() -> None:
 
 @given(states())
 def test_the_same_table_needs_nothing(state: State) -> None:
-    change = delta.plan(table(state).seen(), table(state))
+    change = delta.plan(table(state).seen, table(state))
     assert isinstance(change, Delta)
     assert change.empty
     assert render.render_delta(change) == ""
@@ -135,9 +135,9 @@ def test_the_same_table_needs_nothing(state: State) -> None:
 @given(histories())
 def test_a_delta_leads_from_one_table_to_the_other(history: tuple[State, State]) -> None:
     before, after = table(history[0]), table(history[1])
-    change = delta.plan(before.seen(), after)
+    change = delta.plan(before.seen, after)
     assert isinstance(change, Delta)
-    assert changed(before.seen(), change) == after.seen()
+    assert changed(before.seen, change) == after.seen
     assert not {chain.name for chain in change.changed_chains} & {
         "forward",
         "postrouting",
@@ -159,10 +159,10 @@ SMALL = Table(
     "seen",
     [
         None,
-        replace(SMALL, chains=(replace(SMALL.chains[0], hook=replace(HOOK, priority=7)),)).seen(),
-        replace(SMALL, lookups=(replace(SMALL.lookups[0], interval=True),)).seen(),
-        replace(SMALL, lookups=(replace(SMALL.lookups[0], elements={("? {}",): ()}),)).seen(),
-        replace(SMALL, lookups=(replace(SMALL.lookups[0], elements={("a", "b"): ()}),)).seen(),
+        replace(SMALL, chains=(replace(SMALL.chains[0], hook=replace(HOOK, priority=7)),)).seen,
+        replace(SMALL, lookups=(replace(SMALL.lookups[0], interval=True),)).seen,
+        replace(SMALL, lookups=(replace(SMALL.lookups[0], elements={("? {}",): ()}),)).seen,
+        replace(SMALL, lookups=(replace(SMALL.lookups[0], elements={("a", "b"): ()}),)).seen,
     ],
     ids=["absent", "hook", "kind", "foreign", "shape"],
 )
