@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from services.kit import backoff, errors, log
+from services.kit.tasks import Supervisor
 from services.swarmd.agent.core.facts import Phase
 from services.swarmd.agent.engine import Happened, Lost
 
@@ -100,10 +101,11 @@ class Observer:
             try:
                 await self._list()
                 attempt = 0
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._read_events(since), name="container-events")
-                    group.create_task(self._read_changed(), name="container-reads")
-                    group.create_task(self._relist(), name="container-relist")
+                async with Supervisor() as supervisor:
+                    supervisor.spawn(self._read_events(since), "container-events")
+                    supervisor.spawn(self._read_changed(), "container-reads")
+                    supervisor.spawn(self._relist(), "container-relist")
+                    await supervisor.idle()
             except* errors.BeeyardError as failures:
                 self._lose(failures)
             delay_s = backoff.delay(attempt, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, rng=self._rng)

@@ -91,6 +91,11 @@ class Runner:
         """The task and how far it is."""
         return self._entry
 
+    @property
+    def recorded(self) -> Progress:
+        """How far the task is by what is on disk: nothing else may be told."""
+        return self._recorded
+
     def assign(self, task: objects_pb2.Task, *, removed: bool) -> bool:
         """Take the task as the swarm wants it now; return whether anything is new. The caller records the entry.
 

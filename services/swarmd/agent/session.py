@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from beeyard.swarm.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from services.kit import backoff, errors, log
 from services.kit.rpc import client
+from services.kit.tasks import Supervisor
 from services.swarmd.agent.core.assembly import Assembly
 from services.swarmd.gateway.ports import LEADER_ADDRESS, LEADER_NODE_ID
 
@@ -122,12 +123,13 @@ class Session:
             self._session_id = first.session_id
             _log.info("session_opened", manager=connection.place.address, session_id=first.session_id)
             self._membership.session_message(first)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow(messages), name="session-messages")
-                group.create_task(self._beat(stub, first), name="session-heartbeats")
-                group.create_task(self._take_assignments(stub), name="session-assignments")
-                group.create_task(self._tell(stub), name="session-reports")
-                group.create_task(self._watch_description(description), name="session-description")
+            async with Supervisor() as supervisor:
+                supervisor.spawn(self._follow(messages), "session-messages")
+                supervisor.spawn(self._beat(stub, first), "session-heartbeats")
+                supervisor.spawn(self._take_assignments(stub), "session-assignments")
+                supervisor.spawn(self._tell(stub), "session-reports")
+                supervisor.spawn(self._watch_description(description), "session-description")
+                await supervisor.idle()
 
     async def _follow(self, messages: AsyncGenerator[dispatcher_pb2.OpenSessionResponse, None]) -> None:
         async for message in messages:

@@ -119,7 +119,7 @@ class Worker:
         runner = self._runners.get(task_id)
         if runner is None or runner.entry.removed:
             return None
-        return report.to_status(runner.entry.progress)
+        return report.to_status(runner.recorded)
 
     async def assign(self, assignments: Assignments) -> None:
         """Take a step. When it returns the step is on record."""

@@ -33,7 +33,6 @@ GATHER_S = 0.005
 """Assignments that come within this time of the first go in one message."""
 UNKNOWN_AFTER_S = 1.0
 """Nodes that come to a new leader within this time are not even noted as unknown."""
-EXPIRE_S = 0.2
 ORPHANS_S = 30.0
 REPORTS_MAX = 1000
 
@@ -274,7 +273,7 @@ class Dispatcher:
 
     async def _expire(self) -> None:
         while True:
-            await self._clock.sleep(EXPIRE_S)
+            await self._clock.sleep(self._sessions.check_every_s)
             expired = self._sessions.expire(self._clock.monotonic())
             if expired:
                 await self._write_down(expired)

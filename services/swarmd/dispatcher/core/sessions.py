@@ -23,6 +23,9 @@ MISSED_MAX = 3
 TAKEOVER_FACTOR = 2
 JITTER = 0.2
 """A heartbeat is due between this share before the period, and the period."""
+CHECK_EVERY_MAX_S = 0.2
+STALL_S = 1.0
+"""When deadlines were not looked at for so long, or for a period if that is longer, it was us who were not there."""
 REGISTRATIONS_MAX = 3
 REGISTRATIONS_WINDOW_S = 8.0
 
@@ -96,13 +99,18 @@ class Sessions:
         """Return the seconds until a node's next heartbeat is due."""
         return self.period_s * self._rng.uniform(1 - JITTER, 1)
 
-    def expire(self, now: float) -> list[str]:
-        """Return the nodes whose deadline has passed, each once. To be called several times a period.
+    @property
+    def check_every_s(self) -> float:
+        """How often deadlines are to be looked at."""
+        return min(CHECK_EVERY_MAX_S, self.period_s / 4)
 
-        If it was not called for longer than a period, it was us who were not there (the process was stopped, the
-        machine asleep): then the deadlines move, or all nodes would be down at once.
+    def expire(self, now: float) -> list[str]:
+        """Return the nodes whose deadline has passed, each once. To be called every `check_every_s`.
+
+        If it was not called for long, this process was stopped or its machine asleep: then the deadlines move, or all
+        nodes would be down at once.
         """
-        if self._checked is not None and now - self._checked > self.period_s:
+        if self._checked is not None and now - self._checked > max(self.period_s, STALL_S):
             for node in self._nodes.values():
                 node.deadline += now - self._checked
         self._checked = now
