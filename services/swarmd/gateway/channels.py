@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Final
+
+from grpc import ChannelConnectivity
 
 from services.kit.rpc import client
 
@@ -21,6 +25,26 @@ CHANNELS_MAX: Final = 512
 """Channels to other nodes that are kept; the one used least recently is retired for a new one."""
 RETIRE_GRACE_S: Final = 30.0
 """How long calls on a retired channel may go on: long enough for answers, and streams are opened anew."""
+
+_SETTLED: Final = frozenset(
+    {ChannelConnectivity.READY, ChannelConnectivity.TRANSIENT_FAILURE, ChannelConnectivity.SHUTDOWN}
+)
+
+
+async def connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:
+    """Return whether the channel is connected, or can be now; False as soon as an attempt has failed.
+
+    For calls that may be made once only: what fails before this is known not to have begun.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            state = channel.get_state(try_to_connect=True)
+            if state is ChannelConnectivity.TRANSIENT_FAILURE:  # of an earlier attempt: wait for the next one
+                await channel.wait_for_state_change(state)
+            while (state := channel.get_state(try_to_connect=True)) not in _SETTLED:
+                await channel.wait_for_state_change(state)
+            return state is ChannelConnectivity.READY
+    return False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

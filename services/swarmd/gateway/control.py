@@ -19,6 +19,7 @@ from services.kit import errors
 from services.kit.rpc import errors as rpc_errors
 from services.swarmd.gateway import authorization, forward, metadata, routing
 from services.swarmd.gateway import slots as slots_
+from services.swarmd.gateway.channels import connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -132,11 +133,8 @@ class ControlCalls:
 
     async def _pass_on(self, call: _Call, leader: NodePlace) -> None:
         channel = self._dial(leader, leader.node_id)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await channel.channel_ready()
-        except TimeoutError:
-            raise _LeaderGone from None
+        if not await connected(channel, CONNECT_TIMEOUT_S):
+            raise _LeaderGone
         answer = await self._answer(call, leader, channel)
         if answer.lost:
             if call.repeatable:

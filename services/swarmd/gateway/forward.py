@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from services.kit.rpc.errors import STATUS_DETAILS
 from services.swarmd.gateway import metadata as metadata_
@@ -93,11 +94,39 @@ def task_is_cancelled() -> bool:
 async def _send(requests: AsyncIterator[bytes], call: _Call) -> None:
     """Pass the caller's messages on. That the target has ended the call meanwhile is for `_receive` to find."""
     try:
+        await call.wait_for_connection()
         async for request in requests:
-            await call.write(request)
+            if not await write(call, request):
+                return
         await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except grpc.aio.AioRpcError:
         return
+
+
+async def write(call: grpc.aio.StreamStreamCall[bytes, bytes], message: bytes) -> bool:
+    """Write a message to a call that is connected; return whether that was possible: not after the call's end.
+
+    In place of `call.write`, which takes a write that fails because the target has ended the call for the end of the
+    call, and sets the status INTERNAL: the target's own status, which says why, would be lost. There is no public way
+    around that.
+    """
+    cython_call: Any = call._cython_call  # type: ignore[attr-defined]  # noqa: SLF001
+    if call.done():
+        return False
+    try:
+        await cython_call.send_serialized_message(message)
+    except cygrpc.InternalError:
+        return False
+    return True
+
+
+async def _outcome(call: _Call) -> _Outcome:
+    """Return the status of a call that has ended."""
+    return _Outcome(
+        code=await call.code(),
+        details=await call.details(),
+        trailing=metadata_.pass_back(metadata_.pairs(await call.trailing_metadata())),
+    )
 
 
 async def _receive(call: _Call, context: Context) -> _Outcome:
@@ -108,14 +137,9 @@ async def _receive(call: _Call, context: Context) -> _Outcome:
             await context.send_initial_metadata(initial)
         while (response := await call.read()) is not grpc.aio.EOF:
             await context.write(response)
-        return _Outcome(
-            code=await call.code(),
-            details=await call.details(),
-            trailing=metadata_.pass_back(metadata_.pairs(await call.trailing_metadata())),
-        )
-    except grpc.aio.AioRpcError as exc:
-        trailing = metadata_.pass_back(metadata_.pairs(exc.trailing_metadata()))
-        return _Outcome(code=exc.code(), details=exc.details() or "", trailing=trailing)
+        return await _outcome(call)
+    except grpc.aio.AioRpcError:
+        return await _outcome(call)
     except asyncio.CancelledError:
         if task_is_cancelled():
             raise

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
+from google.protobuf.message import DecodeError
+
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def deserialized(handler: grpc.RpcMethodHandler[Any, Any], request: bytes) -> An
     kind: Any = handler
     try:
         return kind.request_deserializer(request)
-    except ValueError as exc:  # protobuf's DecodeError is one
+    except DecodeError as exc:
         raise errors.Invalid(f"the request cannot be read: {exc}") from exc
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from beeyard.swarm.v1 import enrolment_pb2, enrolment_pb2_grpc, objects_pb2
 from services.kit import errors, log
+from services.swarmd.gateway.channels import connected
 from services.swarmd.gateway.ports import NodePlace
 from services.swarmd.members import addresses, facts, roles
 from services.swarmd.store import tables
@@ -118,14 +119,11 @@ class MembershipServicer(enrolment_pb2_grpc.MembershipServiceServicer):
 
     async def _dial_back(self, node_id: str, address: str) -> None:
         channel = self._dial(NodePlace(node_id=node_id, address=address), node_id)
-        try:
-            async with asyncio.timeout(DIAL_BACK_S):
-                await channel.channel_ready()
-        except TimeoutError:
+        if not await connected(channel, DIAL_BACK_S):
             raise errors.FailedPrecondition(
                 f"the leader cannot reach {node_id} at {address}, the address that it advertises",
                 reason="MANAGER_UNREACHABLE",
-            ) from None
+            )
 
     def _member(self, node_id: str) -> MemberFacts | None:
         return next((it for it in self._consensus.members() if it.node_id == node_id), None)

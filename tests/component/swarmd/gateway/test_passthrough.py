@@ -11,6 +11,7 @@ import pytest
 from beeyard.container.v1 import container_pb2, container_pb2_grpc
 from services.kit import errors
 from services.kit.rpc import client
+from services.swarmd.gateway import forward
 from services.swarmd.gateway.ports import NodePlace
 from tests.component.swarmd.gateway import engine
 from tests.component.swarmd.gateway.gatenode import Directory, GateNode
@@ -115,14 +116,15 @@ async def test_a_stream_of_requests(m1: GateNode, m2: GateNode, way: tuple[tuple
 async def test_a_refusal_in_the_middle_of_a_stream_of_requests(
     m1: GateNode, m2: GateNode, way: tuple[tuple[str, str], ...]
 ) -> None:
-    async def chunks() -> AsyncIterator[container_pb2.CopyInRequest]:
-        yield container_pb2.CopyInRequest(chunk=b"refuse")
-        while True:
-            yield container_pb2.CopyInRequest(chunk=b"y" * 65536)
-
-    with pytest.raises(errors.Exhausted) as raised:
-        await client.call(_stub(m1).CopyIn(chunks(), metadata=way))
-    assert raised.value.reason == "DISK_FULL"
+    """The reason arrives, although the messages that were on the way behind it could not be delivered."""
+    call = m1.local.stream_stream("/beeyard.container.v1.ContainerService/CopyIn")(metadata=way)
+    await call.wait_for_connection()
+    chunk = container_pb2.CopyInRequest(chunk=b"y" * 65536).SerializeToString()
+    await forward.write(call, container_pb2.CopyInRequest(chunk=b"refuse").SerializeToString())
+    while await forward.write(call, chunk):
+        pass
+    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await call.details() == "no space is left"
 
 
 @WAYS
