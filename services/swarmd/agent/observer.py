@@ -20,7 +20,7 @@ from services.swarmd.agent.core.facts import Phase
 from services.swarmd.agent.engine import Happened, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from services.kit.seams import Clock, Rng
@@ -63,6 +63,7 @@ class Observer:
         self._by_task: dict[str, Container] = {}
         self._task_of: dict[str, str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._starting: set[str] = set()
         self._touched: set[str] = set()
         self._changed: set[str] = set()
         self._list_wanted = False
@@ -78,6 +79,15 @@ class Observer:
     def created(self, task_id: str, container: Container) -> None:
         """Take the container that was just made for a task."""
         self._put(task_id, container)
+
+    @contextlib.contextmanager
+    def starting(self, container_id: str) -> Iterator[None]:
+        """Whoever starts a container reads it afterwards: its start is no news meanwhile."""
+        self._starting.add(container_id)
+        try:
+            yield
+        finally:
+            self._starting.discard(container_id)
 
     async def refresh(self, container_id: str) -> None:
         """Read one container again.
@@ -157,7 +167,7 @@ class Observer:
         if task_id is None:
             return False  # no task's; or a task's that is being made, whose maker will tell
         if event.action == "start":
-            return self._by_task[task_id].phase is Phase.CREATED
+            return self._by_task[task_id].phase is Phase.CREATED and event.container_id not in self._starting
         return event.action in _ACTIONS or event.action.startswith(_HEALTH_ACTION)
 
     def _want(self, container_id: str | None) -> None:

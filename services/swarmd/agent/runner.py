@@ -222,8 +222,9 @@ class Runner:
                 container_id = await tools.engine.create(order)
                 tools.observer.created(task.id, Container(id=container_id, phase=Phase.CREATED))
             case Start():
-                await tools.engine.start(step.container_id)
-                await tools.observer.refresh(step.container_id)
+                with tools.observer.starting(step.container_id):
+                    await tools.engine.start(step.container_id)
+                    await tools.observer.refresh(step.container_id)
             case Stop():
                 spec = task.spec.container
                 grace_ms = spec.stop_grace_ms if spec.HasField("stop_grace_ms") else None
