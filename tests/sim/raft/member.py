@@ -125,6 +125,7 @@ class Member:
         self._reads = {}
         self._ready_reads = []
         self._next_request = self.incarnation * 1_000_000  # never one of an earlier life
+        self._sharing = False
         self._snapshot_due = None
         self._snapshot_every = self.world.profile.snapshot_every
         self._trailing = self.world.profile.trailing
@@ -141,6 +142,8 @@ class Member:
         for effect in done:
             self._perform(effect)
         self._pump()
+        if self.core.commit_unshared and not self._sharing:
+            self._share_commit_later()
 
     def propose(self, data: bytes, done: Done) -> None:
         """Propose; `done` hears the outcome, if that is ever known here."""
@@ -159,6 +162,17 @@ class Member:
     def _request_id(self) -> int:
         self._next_request += 1
         return self._next_request
+
+    def _share_commit_later(self) -> None:
+        self._sharing = True
+        incarnation = self.incarnation
+
+        def share() -> None:
+            if self.running and self.incarnation == incarnation:
+                self._sharing = False
+                self.step(events.ShareCommit())
+
+        self.world.after(self.rng.uniform(0, 20), share)
 
     def _schedule_tick(self) -> None:
         incarnation = self.incarnation

@@ -61,7 +61,6 @@ def _commits_old_terms_by_counting() -> Iterator[Any]:
         index = quorum.agreed_index(self._log.config, self._held_by)
         if index > self._log.commit and self._log.term_at(index) != self._term:
             self._log.commit_to(index)
-            self.replicate(also_empty=True)
             return True
         return advance(self)
 

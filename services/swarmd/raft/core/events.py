@@ -93,6 +93,11 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShareCommit:
+    """Tell the followers how far the log is committed, as nothing else may do so for a while; see `commit_unshared`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
     """Stand for election now, without waiting for the timeout; for a cluster of one, and for tests."""
 
@@ -108,5 +113,6 @@ Event: TypeAlias = (
     | SnapshotTaken
     | SnapshotDelivered
     | Unreachable
+    | ShareCommit
     | Campaign
 )

@@ -96,18 +96,33 @@ class Leadership:
             self._reads.add(Read(asker=asker, request_id=request_id, index=index))
         self._early_reads.clear()
         self._begin_reads()
-        self.replicate(also_empty=True)
         return True
+
+    @property
+    def commit_unshared(self) -> bool:
+        """Whether `share_commit` would tell anybody anything."""
+        commit = self._log.commit
+        return any(progress.commit_sent < min(commit, progress.match) for progress in self.progress.values())
+
+    def share_commit(self) -> None:
+        """Tell those followers of the commit position that were not told yet.
+
+        Not done on each commit: the next entries or heartbeats tell them as well, and under load there is no end of
+        those. The shell asks for it when things have calmed down.
+        """
+        for follower, progress in self.progress.items():
+            if progress.commit_sent < min(self._log.commit, progress.match):
+                self._send_append(follower, also_empty=True)
 
     def _held_by(self, member: int) -> int:
         return self._log.stable if member == self._id else self.progress[member].match
 
     # ---- followers
 
-    def replicate(self, *, also_empty: bool = False) -> None:
-        """Send to every follower what it may be sent; with `also_empty`, the commit position at least."""
+    def replicate(self) -> None:
+        """Send to every follower what it may be sent."""
         for follower in self.progress:
-            self._send_append(follower, also_empty=also_empty)
+            self._send_append(follower, also_empty=False)
 
     def append_answered(self, answer: messages.AppendResponse) -> bool:
         """Take in an answer to an append or a snapshot; tell whether the follower holds more than was known."""
@@ -191,6 +206,7 @@ class Leadership:
         if not entries and not also_empty:
             return False
         progress.sent(entries)
+        progress.commit_sent = self._log.commit
         self._send(
             messages.AppendRequest(
                 sender=self._id,
@@ -249,12 +265,13 @@ class Leadership:
 
     def _send_heartbeats(self) -> None:
         for follower, progress in self.progress.items():
+            progress.commit_sent = min(progress.match, self._log.commit)
             self._send(
                 messages.Heartbeat(
                     sender=self._id,
                     to=follower,
                     term=self._term,
-                    commit=min(progress.match, self._log.commit),
+                    commit=progress.commit_sent,
                     read_round=self._reads.round,
                 )
             )

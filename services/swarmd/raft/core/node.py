@@ -114,6 +114,11 @@ class RaftCore:
         """The configuration in effect."""
         return self.log.config
 
+    @property
+    def commit_unshared(self) -> bool:
+        """Whether this is a leader with followers that do not know what they hold to be committed."""
+        return self._leadership is not None and self._leadership.commit_unshared
+
     def status(self) -> Status:
         """Return a picture of the member."""
         leading = self._leadership
@@ -176,6 +181,9 @@ class RaftCore:
             case events.Unreachable(to=to):
                 if self._leadership is not None:
                     self._leadership.unreachable(to)
+            case events.ShareCommit():
+                if self._leadership is not None:
+                    self._leadership.share_commit()
             case events.Campaign():
                 if self.role is not Role.LEADER and self._may_campaign:
                     self._campaign(pre=True)
@@ -499,6 +507,7 @@ class RaftCore:
         """Commit what has its quorum; step down if that takes this leader out of the voters."""
         leadership = self._leadership
         if leadership is not None and leadership.advance_commit() and leadership.out_of_office:
+            leadership.share_commit()
             leadership.appoint_successor()
             self._become_follower(self.term, NOBODY)
 

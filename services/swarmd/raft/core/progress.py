@@ -72,6 +72,7 @@ class Progress:
     """One follower, as its leader sees it. `match < next` always, and `match` never falls."""
 
     __slots__ = (
+        "commit_sent",
         "heard",
         "inflights",
         "last_heard_tick",
@@ -91,6 +92,8 @@ class Progress:
         self.pace = Pace.PROBE
         self.waiting = False
         """In probe: an append is out, and no answer yet. In replicate: the flight is full."""
+        self.commit_sent = 0
+        """The commit position that it was told last."""
         self.snapshot_index = 0
         """In snapshot: the index of the one sent."""
         self.heard = True

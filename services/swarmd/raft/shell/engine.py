@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _log = log.get(__name__)
 
+SHARE_COMMIT_S: Final = 0.01
+"""How long after a commit the followers hear of it at the latest, if nothing is sent to them anyway."""
 APPLY_SLICE_MAX: Final = 256
 """How many entries are applied before others get the event loop."""
 
@@ -84,6 +86,7 @@ class Engine:
         self._listener = listener
         self._pipeline = Pipeline()
         self._write: asyncio.Future[None] | None = None
+        self._share: asyncio.TimerHandle | None = None
         self._unapplied: deque[effects.Apply | effects.Restore] = deque()
         self._snapshot_due = False
         self._log_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-log")
@@ -119,6 +122,8 @@ class Engine:
 
     async def stop(self, *, orderly: bool) -> None:
         """Let what is being written end, after the tasks have; with `orderly`, vouch for what is on disk."""
+        if self._share is not None:
+            self._share.cancel()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._snapshot_thread.shutdown)
         if orderly:
@@ -143,6 +148,8 @@ class Engine:
             self._pump()
             if self._unapplied:
                 await self._apply()
+            if self._share is None and self.core.commit_unshared:
+                self._share = asyncio.get_running_loop().call_later(SHARE_COMMIT_S, self._share_commit)
 
     async def _tick(self) -> None:
         tick_s = self._config.tick_ms / 1000
@@ -159,6 +166,10 @@ class Engine:
                 await self._clock.sleep(tick_s / 2)
                 due = self._clock.monotonic() + tick_s
             self.inbox.tick()
+
+    def _share_commit(self) -> None:
+        self._share = None
+        self.inbox.put_certainly(events.ShareCommit())
 
     # ---- effects
 
