@@ -24,7 +24,7 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:
-        await asyncio.wait([working])
+        await _ended(working)
         raise
 
 
@@ -42,10 +42,17 @@ async def consume(chunks: AsyncIterator[bytes], work: Callable[[Iterator[bytes]]
             return await asyncio.shield(working)
         except asyncio.CancelledError:
             bridge.stop()
-            await asyncio.wait([working])
+            await _ended(working)
             raise
         finally:
             bridge.stop()
+
+
+async def _ended(working: asyncio.Future[T]) -> None:
+    """Wait for a thread whose caller has been cancelled; nobody is left to hear of its failure."""
+    await asyncio.wait([working])
+    if not working.cancelled():
+        working.exception()
 
 
 async def produce(chunks: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:

@@ -27,7 +27,14 @@ async def first(requests: AsyncIterator[P]) -> P:
 
 
 async def chunks(requests: AsyncIterator[P]) -> AsyncIterator[bytes]:
-    """Yield the chunks of the requests that follow."""
+    """Yield the chunks of the requests that follow.
+
+    When a client goes away, gRPC ends its stream like any other, and cancels the handler right after: so nothing that
+    lasts may be done in the same step as the end of the stream.
+
+    Raises:
+        errors.Invalid: With reason STREAM_INVALID.
+    """
     async for request in requests:
         if request.WhichOneof("part") != "chunk":
             raise errors.Invalid("all messages but the first must carry `chunk`", reason="STREAM_INVALID")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from services.imaged.images.view import ImageView
+    from services.imaged.model.reference import Reference
 
 LIST_KEYS = ("before", "dangling", "label", "reference", "since", "until")
 PRUNE_KEYS = ("dangling", "label", "label!", "until")
@@ -55,16 +56,18 @@ class ImageFilter:
         return replace(self, dangling=None)
 
     def matching_tags(self, view: ImageView) -> list[str]:
-        """Return the names of an image that the `reference` patterns match; all without such a pattern."""
+        """Return the tags of an image that the `reference` patterns match; all without such a pattern."""
         return [
             name.reference.familiar
             for name in view.names
-            if not self.references
-            or any(
-                pattern.fullmatch(name.reference.familiar) or pattern.fullmatch(name.reference.familiar_name)
-                for pattern in self.references
-            )
+            if name.reference.tag and self._matches(name.reference)
         ]
+
+    def _matches(self, reference: Reference) -> bool:
+        return not self.references or any(
+            pattern.fullmatch(reference.familiar) or pattern.fullmatch(reference.familiar_name)
+            for pattern in self.references
+        )
 
 
 def parse(

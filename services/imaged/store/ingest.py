@@ -104,7 +104,7 @@ class Ingest:
     def __exit__(
         self, _kind: type[BaseException] | None, exc: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self.close(keep=self._is_resumable and not _forbids_resuming(exc))
+        self.close(keep=self._is_resumable and self.offset > 0 and not _forbids_resuming(exc))
 
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`.
@@ -159,9 +159,15 @@ class Ingest:
 
         Raises:
             errors.Invalid: With reason DIGEST_MISMATCH; the content is dropped.
+            errors.Unavailable: With reason CONTENT_TRUNCATED: it is shorter than `size_bytes`, and kept.
             errors.Exhausted: With reason DISK_FULL.
         """
         info = BlobInfo(self.digest(), self.offset)
+        if size_bytes is not None and size_bytes > info.size_bytes:
+            raise errors.Unavailable(
+                f"the content ended after {info.size_bytes} of {size_bytes} bytes: send the rest",
+                reason="CONTENT_TRUNCATED",
+            )
         if size_bytes is not None and size_bytes != info.size_bytes:
             raise errors.Invalid(
                 f"content of {info.size_bytes} bytes arrived where {size_bytes} were announced",
