@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from itertools import count
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from services.kit import errors
@@ -19,6 +20,9 @@ from services.netd.model.endpoint import EndpointSpec
 from services.netd.model.network import NetworkSpec
 from services.netd.model.port import PortRange, PortSpec, Protocol
 from services.netd.model.sandbox import Mode, SandboxSpec
+
+unhurried = settings(deadline=None)
+"""The machine may be busy: no example has a time limit."""
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(pool=[IPv4Network("172.17.0.0/16"), IPv4Network("10.8.0.0/13")], prefix=24)

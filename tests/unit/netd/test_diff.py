@@ -17,7 +17,7 @@ from services.netd.plan.diff import diff
 from services.netd.plan.observed import DefaultRoute, Link
 from services.netd.plan.operations import Operation
 from tests.contract.netd.fake_kernel import FakeKernel
-from tests.unit.netd.strategies import NODE_PORTS, base_state, histories, new_ids, states
+from tests.unit.netd.strategies import NODE_PORTS, base_state, histories, new_ids, states, unhurried
 
 
 def scope(state: State) -> Scope:
@@ -35,6 +35,7 @@ def converge(kernel: FakeKernel, state: State) -> list[Operation]:
     return operations
 
 
+@unhurried
 @given(states())
 def test_an_empty_kernel_becomes_what_is_wanted(state: State) -> None:
     kernel = FakeKernel()
@@ -44,6 +45,7 @@ def test_an_empty_kernel_becomes_what_is_wanted(state: State) -> None:
     }
 
 
+@unhurried
 @given(histories())
 def test_a_state_becomes_what_follows_it(history: tuple[State, State]) -> None:
     before, after = history
@@ -52,6 +54,7 @@ def test_a_state_becomes_what_follows_it(history: tuple[State, State]) -> None:
     converge(kernel, after)
 
 
+@unhurried
 @given(states())
 def test_nothing_is_left_of_a_node_that_is_emptied(state: State) -> None:
     kernel, fresh = FakeKernel(), FakeKernel()
@@ -61,6 +64,7 @@ def test_nothing_is_left_of_a_node_that_is_emptied(state: State) -> None:
     assert (kernel.links, kernel.namespaces, kernel.table) == (fresh.links, fresh.namespaces, fresh.table)
 
 
+@unhurried
 @given(states(), st.data())
 def test_what_somebody_broke_is_mended(state: State, data: st.DataObject) -> None:
     kernel = FakeKernel()
@@ -69,6 +73,7 @@ def test_what_somebody_broke_is_mended(state: State, data: st.DataObject) -> Non
     converge(kernel, state)
 
 
+@unhurried
 @given(states(), st.data())
 def test_a_failure_stops_its_own_object_only(state: State, data: st.DataObject) -> None:
     """Whatever is refused, everything else is done, and a second pass does the rest."""
@@ -82,6 +87,7 @@ def test_a_failure_stops_its_own_object_only(state: State, data: st.DataObject) 
     converge(kernel, state)
 
 
+@unhurried
 @given(states())
 def test_a_part_is_part_of_the_whole(state: State) -> None:
     """Making the sandboxes one by one, each with a look at itself only, comes to the same."""

@@ -34,6 +34,7 @@ from tests.unit.netd.strategies import (
     histories,
     new_ids,
     states,
+    unhurried,
 )
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "netd"
@@ -124,6 +125,7 @@ def test_a_short_run_of_ports_is_single_elements() -> None:
     assert list(lookups["published_range"].elements) == [("6", "7000-7999")]
 
 
+@unhurried
 @given(states())
 def test_the_same_table_needs_nothing(state: State) -> None:
     change = delta.plan(table(state).seen, table(state))
@@ -132,6 +134,7 @@ def test_the_same_table_needs_nothing(state: State) -> None:
     assert render.render_delta(change) == ""
 
 
+@unhurried
 @given(histories())
 def test_a_delta_leads_from_one_table_to_the_other(history: tuple[State, State]) -> None:
     before, after = table(history[0]), table(history[1])
@@ -190,6 +193,7 @@ JSON = st.recursive(
 )
 
 
+@unhurried
 @given(st.lists(JSON, max_size=4), JSON)
 def test_any_elements_can_be_listed(elements: list[Any], kind: Any) -> None:
     body = {"name": "s", "elem": elements, "type": kind}

@@ -15,7 +15,7 @@ from services.netd.core.state import State, apply
 from services.netd.model.endpoint import EndpointSpec
 from services.netd.model.network import NetworkSpec
 from services.netd.model.sandbox import DnsConfig, ExtraHost, Mode, Sandbox, SandboxSpec
-from tests.unit.netd.strategies import NODE_PORTS, NOW, NOWHERE, SETTINGS, base_state, new_ids
+from tests.unit.netd.strategies import NODE_PORTS, NOW, NOWHERE, SETTINGS, base_state, new_ids, unhurried
 
 NODE = NodeNames(
     hosts="127.0.0.1 localhost\n10.0.0.5 node",
@@ -103,6 +103,7 @@ def test_what_the_sandbox_asks_for_goes_first() -> None:
     assert namefiles.resolv_conf(asked, NODE, keep_loopback=False) == "nameserver 9.9.9.9\noptions ndots:2\n"
 
 
+@unhurried
 @given(st.text())
 def test_any_resolv_conf_of_the_node_gives_one(text: str) -> None:
     made = namefiles.resolv_conf(DnsConfig(), replace(NODE, resolv_conf=text), keep_loopback=False)
@@ -117,6 +118,7 @@ def test_the_last_search_line_counts() -> None:
 LINES = st.lists(st.text("abc \t", min_size=1), unique=True)
 
 
+@unhurried
 @given(LINES, LINES, LINES)
 def test_amending_hosts_keeps_what_others_wrote(
     lines: list[str], removed: list[str], added: list[str]

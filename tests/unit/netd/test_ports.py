@@ -16,7 +16,7 @@ from services.netd.core.state import State, apply
 from services.netd.model.address import ANY
 from services.netd.model.port import HostPort, PortBinding, PortRange, PortSpec, Protocol
 from services.netd.model.sandbox import SandboxSpec
-from tests.unit.netd.strategies import base_state, new_ids, port_specs
+from tests.unit.netd.strategies import base_state, new_ids, port_specs, unhurried
 
 EPHEMERAL = PortRange(first=40000, last=40003)
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -177,6 +177,7 @@ def test_ports_that_stay_keep_their_number() -> None:
     assert after == {80: before[80], 90: 9000}
 
 
+@unhurried
 @given(st.lists(st.lists(port_specs, max_size=4), max_size=6))
 def test_no_port_is_given_twice_unless_shared(wishes: list[list[PortSpec]]) -> None:
     state = base_state()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.kit import errors
 from services.netd.ipam import subnets
 from services.netd.model.network import NetworkSpec
+from tests.unit.netd.strategies import unhurried
 
 POOLS = [IPv4Network("172.17.0.0/16"), IPv4Network("172.18.0.0/15")]
 
@@ -22,6 +23,7 @@ def some_subnets() -> st.SearchStrategy[list[IPv4Network]]:
     return st.lists(inside, max_size=8)
 
 
+@unhurried
 @given(some_subnets(), st.integers(18, 24))
 def test_what_is_chosen_is_free_and_the_first_that_is(occupied: list[IPv4Network], prefix: int) -> None:
     pool = IPv4Network("10.0.0.0/12")
