@@ -15,8 +15,12 @@ from services.kit import errors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from click.shell_completion import CompletionItem
+
 PROGRAM = "swarmctl"
 SETTINGS = {"help_option_names": ["--help"], "max_content_width": 110}
+COMPLETE = "_SWARMCTL_COMPLETE"
+"""Environment variable by which a shell asks for completions."""
 DEBUG = "BEEYARD_DEBUG"
 """Environment variable: any value shows tracebacks."""
 
@@ -42,6 +46,17 @@ class LazyGroup(click.Group):
         module, _, attribute = self._lazy[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names of commands without importing them; options as any command does."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in sorted(self._lazy.items())
+            if text and name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

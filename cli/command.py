@@ -185,6 +185,8 @@ def for_each_at_once(
     names: Sequence[str],
     begin: Callable[[str], Call[Any, Response]],
     finish: Callable[[str, Response], str | None] | None = None,
+    *,
+    ignore: tuple[type[errors.BeeyardError], ...] = (),
 ) -> int:
     """Do one thing to many objects, up to `AT_ONCE_MAX` of them together; print in the order of the names.
 
@@ -192,6 +194,7 @@ def for_each_at_once(
         names: The objects.
         begin: Starts the call for one.
         finish: Returns what to print of the response; without it the name is printed.
+        ignore: Errors that are none here.
 
     Raises:
         errors.BeeyardError: As in `for_each`.
@@ -205,7 +208,10 @@ def for_each_at_once(
 
     def end_first() -> str | None:
         name, call = begun.popleft()
-        response = call.result()
+        try:
+            response = call.result()
+        except ignore:
+            return None
         return name if finish is None else finish(name, response)
 
     failed = 0

@@ -6,10 +6,9 @@ last unix:///run/beeyard.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,9 @@ from services.kit import errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_HOST = "unix:///run/beeyard"
 DEFAULT_PORT = 2377
-DEFAULT_CONTEXT = "default"
 ENDPOINTS_MAX = 16
-_CONTEXT_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]{0,63}")
+_ENDPOINT = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%a-z]{2,60}\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +41,8 @@ class Target:
     """host:port of managers, tried in turn."""
     credentials: Credentials | None = None
     """For managers."""
+    context: str = "default"
+    """Name of the context that it is from."""
 
     @property
     def url(self) -> str:
@@ -76,87 +75,11 @@ def parse_host(host: str, credentials: Credentials | None) -> Target:
 
 
 def _endpoint(text: str, host: str) -> str:
-    name, _, port = text.partition(":") if not text.startswith("[") else text.rpartition("]:")
-    if text.startswith("["):
-        name = f"{name}]" if port or name else text
-    if not name or (port and not (port.isdigit() and 0 < int(port) < 65536)):
+    """Read "name", "name:port", "[address]" or "[address]:port"; return it with the port."""
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or (match[2] and not 0 < int(match[2]) < 65536):
         raise errors.Invalid(f"host {host!r}: {text!r} is not name:port", reason="HOST_INVALID")
-    return f"{name}:{port or DEFAULT_PORT}"
-
-
-# ------------------------------------------------------------------------------------------------ contexts
-
-
-def config_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where contexts and the client's settings are: BEEYARD_CONFIG, or ~/.config/beeyard."""
-    chosen = environ.get("BEEYARD_CONFIG")
-    if chosen:
-        return Path(chosen)
-    base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path(environ.get("HOME", "/root")) / ".config") / "beeyard"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """A named target."""
-
-    name: str
-    host: str
-    description: str = ""
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
-
-    @property
-    def credentials(self) -> Credentials | None:
-        """Its client certificate, if it has one."""
-        if not self.certificate:
-            return None
-        return Credentials(ca=Path(self.ca), certificate=Path(self.certificate), key=Path(self.key))
-
-
-def context_file(directory: Path, name: str) -> Path:
-    """File of a context.
-
-    Raises:
-        errors.Invalid: CONTEXT_NAME_INVALID.
-    """
-    if not _CONTEXT_NAME.fullmatch(name):
-        raise errors.Invalid(
-            f"context name {name!r}: use letters, digits and _ . + -, beginning with a letter or digit",
-            reason="CONTEXT_NAME_INVALID",
-        )
-    return directory / "contexts" / f"{name}.json"
-
-
-def load_context(directory: Path, name: str) -> Context:
-    """Read a context.
-
-    Raises:
-        errors.NotFound: CONTEXT_NOT_FOUND.
-        errors.Invalid: The file is damaged.
-    """
-    if name == DEFAULT_CONTEXT:
-        return Context(name=name, host=DEFAULT_HOST, description="The daemons of this host")
-    path = context_file(directory, name)
-    try:
-        return Context(**{**json.loads(path.read_text()), "name": name})
-    except FileNotFoundError:
-        raise errors.NotFound(
-            f"context {name!r} does not exist: see `swarmctl context ls`", reason="CONTEXT_NOT_FOUND"
-        ) from None
-    except (ValueError, TypeError) as exc:
-        raise errors.Invalid(
-            f"context {name!r}: {path} is damaged ({exc})", reason="CONTEXT_INVALID"
-        ) from exc
-
-
-def current_context(directory: Path) -> str:
-    """Name that `context use` chose."""
-    try:
-        return (directory / "current-context").read_text().strip() or DEFAULT_CONTEXT
-    except OSError:
-        return DEFAULT_CONTEXT
+    return f"{match[1]}:{match[2] or DEFAULT_PORT}"
 
 
 def resolve(*, host: str, context: str, environ: Mapping[str, str] = os.environ) -> Target:
@@ -168,14 +91,19 @@ def resolve(*, host: str, context: str, environ: Mapping[str, str] = os.environ)
     """
     if host and context:
         raise errors.Invalid("--host and --context exclude each other: give one", reason="HOST_INVALID")
-    directory = config_directory(environ)
+    from cli import contexts
+
+    directory = contexts.config_directory(environ)
     credentials = _environment_credentials(environ)
     if host:
         return parse_host(host, credentials)
     if not context and environ.get("BEEYARD_HOST"):
         return parse_host(environ["BEEYARD_HOST"], credentials)
-    chosen = load_context(directory, context or environ.get("BEEYARD_CONTEXT") or current_context(directory))
-    return parse_host(chosen.host, chosen.credentials or credentials)
+    name = context or environ.get("BEEYARD_CONTEXT") or contexts.current(directory)
+    if name == contexts.DEFAULT:
+        return parse_host(contexts.DEFAULT_HOST, credentials)
+    chosen = contexts.load(directory, name)
+    return replace(parse_host(chosen.host, chosen.credentials or credentials), context=chosen.name)
 
 
 def _environment_credentials(environ: Mapping[str, str]) -> Credentials | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.app import SETTINGS, LazyGroup
+from cli.app import DEBUG, SETTINGS, LazyGroup
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -28,23 +29,23 @@ CONTAINER = {
     "rm": ("cli.commands.container:rm", "Remove containers"),
     "remove": ("cli.commands.container:rm", ""),
     "run": ("cli.commands.run:run", "Create and run a new container from an image"),
-    "start": ("cli.commands.container:start", "Start stopped containers"),
+    "start": ("cli.commands.start:start", "Start stopped containers"),
     "stop": ("cli.commands.container:stop", "Stop running containers"),
     "unpause": ("cli.commands.container:unpause", "Unpause all processes within containers"),
     "wait": ("cli.commands.container:wait", "Block until containers stop, then print their exit codes"),
 }
 IMAGE = {
     "history": ("cli.commands.image:history", "Show the history of an image"),
-    "import": ("cli.commands.image:import_", "Import a tarball to create a filesystem image"),
+    "import": ("cli.commands.image_transfer:import_", "Import a tarball to create a filesystem image"),
     "inspect": ("cli.commands.image:inspect", "Display detailed information on images"),
     "list": ("cli.commands.image:ls", ""),
-    "load": ("cli.commands.image:load", "Load images from a tar archive or standard input"),
+    "load": ("cli.commands.image_transfer:load", "Load images from a tar archive or standard input"),
     "ls": ("cli.commands.image:ls", "List images"),
     "prune": ("cli.commands.image:prune", "Remove unused images"),
-    "pull": ("cli.commands.image:pull", "Get an image from a node of the swarm"),
+    "pull": ("cli.commands.image_transfer:pull", "Get an image from a node of the swarm"),
     "rm": ("cli.commands.image:rm", "Remove images"),
     "remove": ("cli.commands.image:rm", ""),
-    "save": ("cli.commands.image:save", "Save images to a tar archive"),
+    "save": ("cli.commands.image_transfer:save", "Save images to a tar archive"),
     "tag": ("cli.commands.image:tag", "Create a tag that refers to an image"),
 }
 NETWORK = {
@@ -94,22 +95,43 @@ SYSTEM = {
     "events": ("cli.commands.events:events", "Get real time events from the engine"),
     "info": ("cli.commands.system:info", "Display system-wide information"),
 }
+SECRET = {
+    "create": ("cli.commands.secret:create", "Create a secret from a file or STDIN"),
+    "inspect": ("cli.commands.secret:inspect", "Display detailed information on secrets"),
+    "list": ("cli.commands.secret:ls", ""),
+    "ls": ("cli.commands.secret:ls", "List secrets"),
+    "rm": ("cli.commands.secret:rm", "Remove secrets"),
+    "remove": ("cli.commands.secret:rm", ""),
+}
+CONFIG = {
+    "create": ("cli.commands.config:create", "Create a config from a file or STDIN"),
+    "inspect": ("cli.commands.config:inspect", "Display detailed information on configs"),
+    "list": ("cli.commands.config:ls", ""),
+    "ls": ("cli.commands.config:ls", "List configs"),
+    "rm": ("cli.commands.config:rm", "Remove configs"),
+    "remove": ("cli.commands.config:rm", ""),
+}
 CONTEXT = {
     "create": ("cli.commands.context:create", "Create a context"),
+    "export": ("cli.commands.context:export", "Export a context to a file"),
+    "import": ("cli.commands.context:import_", "Import a context from a file"),
     "inspect": ("cli.commands.context:inspect", "Display detailed information on contexts"),
     "list": ("cli.commands.context:ls", ""),
     "ls": ("cli.commands.context:ls", "List contexts"),
     "rm": ("cli.commands.context:rm", "Remove contexts"),
     "remove": ("cli.commands.context:rm", ""),
     "show": ("cli.commands.context:show", "Print the name of the current context"),
+    "update": ("cli.commands.context:update", "Update a context"),
     "use": ("cli.commands.context:use", "Set the current context"),
 }
 GROUPS = {
+    "config": (CONFIG, "Manage swarm configs"),
     "container": (CONTAINER, "Manage containers"),
     "context": (CONTEXT, "Manage contexts"),
     "image": (IMAGE, "Manage images"),
     "network": (NETWORK, "Manage networks"),
     "node": (NODE, "Manage swarm nodes"),
+    "secret": (SECRET, "Manage swarm secrets"),
     "service": (SERVICE, "Manage swarm services"),
     "swarm": (SWARM, "Manage the swarm"),
     "system": (SYSTEM, "Manage the engine"),
@@ -121,6 +143,7 @@ SHORT = {
         if name not in ("inspect", "list", "ls", "prune", "remove")
     },
     "events": SYSTEM["events"],
+    "completion": ("cli.commands.completion:completion", "Print the completion script for a shell"),
     "history": IMAGE["history"],
     "images": IMAGE["ls"],
     "import": IMAGE["import"],
@@ -142,17 +165,25 @@ def root() -> click.Group:
     lazy.update({name: (f"cli.tree:{name}_group", text) for name, (_, text) in GROUPS.items()})
 
     @click.command(cls=LazyGroup, lazy=lazy, context_settings=SETTINGS, no_args_is_help=True)
-    @click.option("-H", "--host", default="", metavar="string", help="unix:///dir or tcp://manager:2377[,…]")
+    @click.option("--config", default="", metavar="string", help="Location of the client's contexts")
     @click.option(
         "-c", "--context", "context_name", default="", metavar="string", help="Name of the context to use"
     )
+    @click.option("-D", "--debug", is_flag=True, help="Show tracebacks of errors")
+    @click.option("-H", "--host", default="", metavar="string", help="unix:///dir or tcp://manager:2377[,…]")
     @click.option(
         "--node", default="", metavar="string", help="Act on this node of the swarm (id or host name)"
     )
     @click.version_option(package_name="beeyard", prog_name="swarmctl")
     @click.pass_context
-    def swarmctl(ctx: click.Context, host: str, context_name: str, node: str) -> None:
+    def swarmctl(
+        ctx: click.Context, config: str, context_name: str, host: str, node: str, *, debug: bool
+    ) -> None:
         """Containers on this host, services across a swarm: docker's commands, on Beeyard."""
+        if config:
+            os.environ["BEEYARD_CONFIG"] = config
+        if debug:
+            os.environ[DEBUG] = "1"
 
         def session() -> Session:
             from cli import target

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import terminal
+from cli import complete, terminal
 from cli.command import command, with_session
 from cli.commands import foreground
 from cli.locate import locate
@@ -30,7 +30,7 @@ _NOT_NOW = {
 @click.option(
     "--sig-proxy/--no-sig-proxy", default=True, help="Proxy all received signals to the process (true)"
 )
-@click.argument("container", metavar="CONTAINER")
+@click.argument("container", metavar="CONTAINER", shell_complete=complete.containers)
 @with_session
 def attach(session: Session, container: str, detach_keys: str, *, no_stdin: bool, sig_proxy: bool) -> int:
     """Attach local standard input, output, and error streams to a running container."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, terminal
+from cli import api, complete, terminal
 from cli.command import command, with_session
 from cli.commands import foreground
 from cli.errors import EXIT_FAILED
@@ -37,7 +37,7 @@ _OPTIONS = [
 
 @command("exec", positional_ends_options=True, failure_code=EXIT_FAILED)
 @add(_OPTIONS)
-@click.argument("container", metavar="CONTAINER")
+@click.argument("container", metavar="CONTAINER", shell_complete=complete.containers)
 @click.argument("command", metavar="COMMAND [ARG...]", nargs=-1, required=True, type=click.UNPROCESSED)
 @with_session
 def execute(session: Session, container: str, command: tuple[str, ...], **given: Any) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, clock, terminal
+from cli import api, clock, complete, terminal
 from cli.command import command, with_session
 from cli.locate import locate
 from cli.specs import times
@@ -54,7 +54,7 @@ def render(line: pb.LogLine, *, timestamps: bool, details: bool) -> bytes:
 
 @command()
 @add([*OPTIONS, UNTIL])
-@click.argument("container", metavar="CONTAINER")
+@click.argument("container", metavar="CONTAINER", shell_complete=complete.containers)
 @with_session
 def logs(
     session: Session,

@@ -8,7 +8,7 @@ import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
-from cli import api, clock, swarm_lists
+from cli import api, clock, complete, swarm_lists
 from cli.command import (
     command,
     filter_option,
@@ -40,7 +40,12 @@ _AVAILABILITIES = {
 _ROLES = {"manager": objects.NODE_ROLE_MANAGER, "worker": objects.NODE_ROLE_WORKER}
 
 
-def _get(session: Session, node: str) -> objects.Node:
+def get(session: Session, node: str) -> objects.Node:
+    """Read one node.
+
+    Raises:
+        errors.NotFound: NODE_NOT_FOUND.
+    """
     response = session.call(
         api.Nodes.GetNode, pb.GetNodeRequest(node=node), timeout_s=swarm_lists.READ_TIMEOUT_S
     )
@@ -51,7 +56,7 @@ def _get(session: Session, node: str) -> objects.Node:
 def _change(session: Session, node: str, change: Callable[[objects.NodeSpec], None]) -> objects.Node:
     """Read, change and write a node's spec; again if somebody else was quicker."""
     for attempt in range(RETRIES_MAX):
-        found = _get(session, node)
+        found = get(session, node)
         spec = objects.NodeSpec()
         spec.CopyFrom(found.spec)
         change(spec)
@@ -81,16 +86,16 @@ def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -
 @command()
 @inspect_format_option
 @click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
-@click.argument("nodes", metavar="self|NODE", nargs=-1, required=True)
+@click.argument("nodes", metavar="self|NODE...", nargs=-1, required=True, shell_complete=complete.nodes)
 @with_session
 def inspect(session: Session, style: str, nodes: tuple[str, ...], *, pretty: bool) -> int:
     """Display detailed information on one or more nodes."""
     found: list[objects.Node] = []
 
-    def get(name: str) -> None:
-        found.append(_get(session, name))
+    def look(name: str) -> None:
+        found.append(get(session, name))
 
-    code = for_each(nodes, get)
+    code = for_each(nodes, look)
     if pretty:
         print("\n\n".join(view.pretty(node) for node in found))
     else:
@@ -104,7 +109,7 @@ def inspect(session: Session, style: str, nodes: tuple[str, ...], *, pretty: boo
 @quiet_option
 @no_trunc_option
 @click.option("--no-resolve", is_flag=True, help="Do not map IDs to Names")
-@click.argument("nodes", metavar="NODE", nargs=-1)
+@click.argument("nodes", metavar="[NODE...]", nargs=-1, shell_complete=complete.nodes)
 @with_session
 def ps(
     session: Session,
@@ -117,7 +122,7 @@ def ps(
     no_resolve: bool,
 ) -> None:
     """List tasks running on one or more nodes, defaults to current node."""
-    chosen = [_get(session, name).id for name in nodes or ("self",)]
+    chosen = [get(session, name).id for name in nodes or ("self",)]
     tasks = swarm_lists.tasks(session, {**parse_filters(filters), "node": chosen})
     known, _ = swarm_lists.nodes(session)
     rows = task_view.rows(
@@ -144,7 +149,7 @@ def ps(
 @click.option("--label-add", multiple=True, metavar="list", help="Add or update a node label (key=value)")
 @click.option("--label-rm", multiple=True, metavar="list", help="Remove a node label if exists")
 @click.option("--role", type=click.Choice(["worker", "manager"]), help="Role of the node")
-@click.argument("node", metavar="NODE")
+@click.argument("node", metavar="NODE", shell_complete=complete.nodes)
 @with_session
 def update(
     session: Session,
@@ -175,14 +180,14 @@ def update(
 
 def _role_command(name: str, role: objects.NodeRole.ValueType, done: str, already: str) -> click.Command:
     @command(name, help=f"{name.capitalize()} one or more nodes.")
-    @click.argument("nodes", metavar="NODE", nargs=-1, required=True)
+    @click.argument("nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=complete.nodes)
     @with_session
     def change_role(session: Session, nodes: tuple[str, ...]) -> int:
         def change(spec: objects.NodeSpec) -> None:
             spec.role = role
 
         def act(node: str) -> str:
-            if _get(session, node).spec.role == role:
+            if get(session, node).spec.role == role:
                 return f"Node {node} is already {already}."
             _change(session, node, change)
             return f"Node {node} {done} in the swarm."
@@ -198,7 +203,7 @@ demote = _role_command("demote", objects.NODE_ROLE_WORKER, "demoted", "a worker"
 
 @command()
 @click.option("-f", "--force", is_flag=True, help="Force remove a node from the swarm")
-@click.argument("nodes", metavar="NODE", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=complete.nodes)
 @with_session
 def rm(session: Session, nodes: tuple[str, ...], *, force: bool) -> int:
     """Remove one or more nodes from the swarm."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, terminal
+from cli import api, complete, terminal
 from cli.command import command, with_session
 from cli.commands import creation, foreground
 from cli.errors import EXIT_ENGINE
@@ -25,7 +25,7 @@ START_TIMEOUT_S = 120.0
 @command(positional_ends_options=True, failure_code=EXIT_ENGINE, aliases=options.ALIASES)
 @options.run_options
 @options.create_options
-@click.argument("image", metavar="IMAGE")
+@click.argument("image", metavar="IMAGE", shell_complete=complete.images)
 @click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 @with_session
 def run(session: Session, image: str, command: tuple[str, ...], **given: Any) -> int:
@@ -64,7 +64,7 @@ def run(session: Session, image: str, command: tuple[str, ...], **given: Any) ->
 
 @command(positional_ends_options=True, failure_code=EXIT_ENGINE, aliases=options.ALIASES)
 @options.create_options
-@click.argument("image", metavar="IMAGE")
+@click.argument("image", metavar="IMAGE", shell_complete=complete.images)
 @click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 @with_session
 def create(session: Session, image: str, command: tuple[str, ...], **given: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from cli import api, clock, progress, swarm_lists
+from cli import api, clock, complete, progress, swarm_lists
 from cli.command import (
     command,
     filter_option,
@@ -51,7 +51,7 @@ def ls(session: Session, filters: tuple[str, ...], style: str, *, quiet: bool) -
 @quiet_option
 @no_trunc_option
 @click.option("--no-resolve", is_flag=True, help="Do not map IDs to Names")
-@click.argument("services", metavar="SERVICE", nargs=-1, required=True)
+@click.argument("services", metavar="SERVICE...", nargs=-1, required=True, shell_complete=complete.services)
 @with_session
 def ps(
     session: Session,
@@ -95,7 +95,7 @@ def ps(
 @command()
 @inspect_format_option
 @click.option("--pretty", is_flag=True, help="Print the information in a human friendly format")
-@click.argument("services", metavar="SERVICE", nargs=-1, required=True)
+@click.argument("services", metavar="SERVICE...", nargs=-1, required=True, shell_complete=complete.services)
 @with_session
 def inspect(session: Session, style: str, services: tuple[str, ...], *, pretty: bool) -> int:
     """Display detailed information on one or more services."""
@@ -113,7 +113,7 @@ def inspect(session: Session, style: str, services: tuple[str, ...], *, pretty: 
 
 
 @command()
-@click.argument("services", metavar="SERVICE", nargs=-1, required=True)
+@click.argument("services", metavar="SERVICE...", nargs=-1, required=True, shell_complete=complete.services)
 @with_session
 def rm(session: Session, services: tuple[str, ...]) -> int:
     """Remove one or more services."""
@@ -130,7 +130,7 @@ def rm(session: Session, services: tuple[str, ...]) -> int:
 @click.option(
     "-d", "--detach", is_flag=True, help="Exit immediately instead of waiting for the service to converge"
 )
-@click.argument("scales", metavar="SERVICE=REPLICAS", nargs=-1, required=True)
+@click.argument("scales", metavar="SERVICE=REPLICAS...", nargs=-1, required=True)
 @with_session
 def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
     """Scale one or multiple replicated services."""
@@ -161,7 +161,7 @@ def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
     "-d", "--detach", is_flag=True, help="Exit immediately instead of waiting for the service to converge"
 )
 @click.option("-q", "--quiet", is_flag=True, help="Suppress progress output")
-@click.argument("service", metavar="SERVICE")
+@click.argument("service", metavar="SERVICE", shell_complete=complete.services)
 @with_session
 def rollback(session: Session, service: str, *, detach: bool, quiet: bool) -> None:
     """Revert changes to a service's configuration."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from cli import api, clock, progress
+from cli import api, clock, complete, progress
 from cli.command import command, with_session
 from cli.commands.references import resolve_files
 from cli.specs import service as specs
@@ -22,7 +22,7 @@ WRITE_TIMEOUT_S = 30.0
 @command(positional_ends_options=True)
 @specs.create_options
 @specs.common_options
-@click.argument("image", metavar="IMAGE")
+@click.argument("image", metavar="IMAGE", shell_complete=complete.images)
 @click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 @with_session
 def create(session: Session, image: str, command: tuple[str, ...], **given: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beeyard.swarm.v1 import control_pb2 as pb
-from cli import api, clock, swarm_lists, terminal
+from cli import api, clock, complete, swarm_lists, terminal
 from cli.command import command, with_session
 from cli.commands.logs import OPTIONS, parse_tail
 from cli.specs import times
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         switch("--raw", help="Do not neatly format logs"),
     ]
 )
-@click.argument("target", metavar="SERVICE|TASK")
+@click.argument("target", metavar="SERVICE|TASK", shell_complete=complete.services)
 @with_session
 def logs(session: Session, target: str, since: str, tail: str, **given: Any) -> None:
     """Fetch the logs of a service or task, from all nodes."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import progress
+from cli import complete, progress
 from cli.command import command, with_session
 from cli.commands import service_change
 from cli.commands.references import resolve_files
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @command()
 @specs.update_options
 @specs.common_options
-@click.argument("service", metavar="SERVICE")
+@click.argument("service", metavar="SERVICE", shell_complete=complete.services)
 @with_session
 def update(session: Session, service: str, **given: Any) -> None:
     """Update a service."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from cli.format import template
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from cli.format import template
 
 GAP = 3
 
@@ -39,7 +38,7 @@ def print_rows(
     if quiet_field and not style:
         _write("".join(f"{row[quiet_field]}\n" for row in rows))
     elif style == "json":
-        _write("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        _write("".join(f"{_json(row)}\n" for row in rows))
     elif style in ("", "table") or style.startswith("table "):
         source = (
             default
@@ -48,17 +47,22 @@ def print_rows(
         )
         _print_table(rows, source, headers)
     else:
-        layout = _parse(style.replace("\\t", "\t").replace("\\n", "\n"))
-        _write("".join(f"{_render(layout, row)}\n" for row in rows))
+        layout = parse_template(style.replace("\\t", "\t").replace("\\n", "\n"))
+        _write("".join(f"{render_template(layout, row)}\n" for row in rows))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines."""
+    _write("".join(f"{line}\n" for line in lines))
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], source: str, headers: Mapping[str, str]) -> None:
-    columns = [_parse(column) for column in source.split("\t")]
+    columns = [parse_template(column) for column in source.split("\t")]
     names = []
     for column, text in zip(columns, source.split("\t"), strict=True):
         fields = column.fields()
         names.append(" ".join(headers.get(field, field.upper()) for field in fields) if fields else text)
-    lines = [names, *([_render(column, row) for column in columns] for row in rows)]
+    lines = [names, *([render_template(column, row) for column in columns] for row in rows)]
     _write(align(lines))
 
 
@@ -78,6 +82,8 @@ def _width(text: str) -> int:
     """Cells that a text takes on a terminal."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text
@@ -91,22 +97,58 @@ def print_inspect(objects: Sequence[Mapping[str, Any]], style: str) -> None:
         errors.Invalid: FORMAT_INVALID.
     """
     if style in ("", "json"):
+        import json
+
         indent = None if style else 4
         text = json.dumps(list(objects), indent=indent, ensure_ascii=False)
         _write(f"{text}\n")
         return
-    layout = _parse(style)
-    _write("".join(f"{_render(layout, entry)}\n" for entry in objects))
+    layout = parse_template(style)
+    _write("".join(f"{render_template(layout, entry)}\n" for entry in objects))
 
 
-def _parse(source: str) -> template.Template:
+def _json(row: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps({key: value for key, value in row.items() if not callable(value)}, ensure_ascii=False)
+
+
+def print_object(shown: Mapping[str, Any], style: str) -> None:
+    """Print one object as JSON, or through a template.
+
+    Raises:
+        errors.Invalid: FORMAT_INVALID.
+    """
+    if style in ("", "json"):
+        import json
+
+        _write(f"{json.dumps(shown, indent=None if style else 4, ensure_ascii=False)}\n")
+    else:
+        _write(f"{render_template(parse_template(style), shown)}\n")
+
+
+def parse_template(source: str) -> template.Template:
+    """Read a --format value.
+
+    Raises:
+        errors.Invalid: FORMAT_INVALID.
+    """
+    from cli.format import template
+
     try:
         return template.parse(source)
     except template.TemplateError as exc:
         raise errors.Invalid(f"--format: {exc}", reason="FORMAT_INVALID") from None
 
 
-def _render(layout: template.Template, value: object) -> str:
+def render_template(layout: template.Template, value: object) -> str:
+    """Expand a template over a value.
+
+    Raises:
+        errors.Invalid: FORMAT_INVALID.
+    """
+    from cli.format import template
+
     try:
         return layout.render(value)
     except template.TemplateError as exc:

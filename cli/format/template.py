@@ -5,8 +5,8 @@ A template is text with actions in `{{ }}`: fields (`.Names`, `.State.Pid`), pip
 Source: https://pkg.go.dev/text/template; the functions are those of Docker's command line and the usual built-ins.
 
 Two steps, both pure: `parse` turns text into a tree or raises TemplateError with the place; `Template.render` walks it
-over plain values (dict, list, str, int, float, bool, None). A field that the value does not have is an error, so that a
-typo is not printed as nothing.
+over plain values (dict, list, str, int, float, bool, None; a callable is a method). A field that the value does not
+have is an error, so that a typo is not printed as nothing.
 """
 
 from __future__ import annotations
@@ -227,10 +227,10 @@ def _read_call(tokens: list[tuple[str, str]], text: str, depth: int) -> tuple[Ca
     while tokens and tokens[0][1] not in ("|", ")"):
         operand, tokens = _read_operand(tokens, text, depth)
         operands.append(operand)
-    if not name and len(operands) != 1:
-        raise TemplateError(
-            f"missing value in {{{{{text}}}}}" if not operands else f"{{{{{text}}}}} is no function call"
-        )
+    if not operands and not name:
+        raise TemplateError(f"missing value in {{{{{text}}}}}")
+    if not name and len(operands) > 1 and not isinstance(operands[0], Field):
+        raise TemplateError(f"{{{{{text}}}}} is no function call")
     return Call(name, tuple(operands)), tokens
 
 
@@ -477,16 +477,17 @@ def _evaluate(pipeline: Pipeline, dot: object, variables: dict[str, object]) -> 
         operands = [_operand(operand, dot, variables) for operand in call.operands]
         if position:
             operands.append(value)
-        if not call.name:
-            if len(operands) != 1:
-                raise TemplateError("a value is no function: put a function name behind the |")
-            value = operands[0]
+        function = FUNCTIONS.get(call.name) or operands.pop(0)
+        if not callable(function):
+            if operands:
+                raise TemplateError(f"{show(function)[:40]!r} is a value, no function")
+            value = function
             continue
         try:
-            value = FUNCTIONS[call.name](*operands)
+            value = function(*operands)
         except (TypeError, ValueError, AttributeError, KeyError, IndexError) as exc:
             shown = " ".join(show(operand)[:40] for operand in operands)
-            raise TemplateError(f"{call.name} {shown}: {exc}") from None
+            raise TemplateError(f"{call.name} {shown}: {exc}".strip()) from None
     return value
 
 

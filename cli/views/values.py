@@ -24,11 +24,32 @@ def rfc3339(timestamp: Timestamp) -> str:
     return timestamp.ToJsonString()
 
 
+def since(timestamp: Timestamp, now: datetime) -> str:
+    """How long since, for people: "5 minutes"."""
+    return units.human_duration(max(0.0, now.timestamp() - timestamp.seconds - timestamp.nanos / 1e9))
+
+
 def ago(timestamp: Timestamp, now: datetime) -> str:
-    """How long ago, for people: "5 minutes ago"."""
-    return (
-        f"{units.human_duration(max(0.0, now.timestamp() - timestamp.seconds - timestamp.nanos / 1e9))} ago"
-    )
+    """How long ago, for people: "5 minutes ago"; "N/A" if there was no such moment."""
+    return f"{since(timestamp, now)} ago" if timestamp.seconds else "N/A"
+
+
+def go_time(timestamp: Timestamp) -> str:
+    """A moment as Go prints it in lists: "2026-01-02 15:04:05 +0000 UTC", in the caller's zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(timestamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
+
+
+def nanoseconds(milliseconds: int) -> int:
+    """A duration as docker's JSON has it."""
+    return milliseconds * 1_000_000
+
+
+def size_pair(own_bytes: int, whole_bytes: int) -> str:
+    """A writable layer and the whole file system: "12B (virtual 21.5MB)"."""
+    own = units.render_bytes(own_bytes)
+    return f"{own} (virtual {units.render_bytes(whole_bytes)})" if whole_bytes else own
 
 
 def shorten(text: str, length: int, *, full: bool = False) -> str:

@@ -1,0 +1,46 @@
+"""swarmctl start"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from beeyard.container.v1 import container_pb2 as pb
+from cli import api, complete, locate, terminal
+from cli.command import command, for_each_at_once, with_session
+from cli.commands import foreground
+from cli.specs.values import invalid
+
+if TYPE_CHECKING:
+    from cli.session import Session
+    from cli.transport.call import Call
+
+
+@command()
+@click.option("-a", "--attach", is_flag=True, help="Attach STDOUT/STDERR and forward signals")
+@click.option("--detach-keys", default="", metavar="string", help="Override the key sequence for detaching")
+@click.option("-i", "--interactive", is_flag=True, help="Attach container's STDIN")
+@click.argument(
+    "containers", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=complete.containers
+)
+@with_session
+def start(
+    session: Session, containers: tuple[str, ...], detach_keys: str, *, attach: bool, interactive: bool
+) -> int:
+    """Start one or more stopped containers."""
+    if not attach and not interactive:
+
+        def begin(name: str) -> Call[pb.StartContainerRequest, pb.StartContainerResponse]:
+            request = pb.StartContainerRequest(container=name)
+            return session.start(api.Containers.StartContainer, request, timeout_s=foreground.START_TIMEOUT_S)
+
+        return for_each_at_once(containers, begin)
+    if len(containers) > 1:
+        raise invalid("you cannot start and attach multiple containers at once")
+    found = locate.get(session, containers[0])
+    stdin = interactive and found.spec.open_stdin
+    if stdin and found.spec.tty and not terminal.is_terminal(terminal.STDIN):
+        raise invalid("the input device is not a TTY")
+    wanted = pb.AttachOpen(container=found.id, stdin=stdin, stdout=True, stderr=True, detach_keys=detach_keys)
+    return foreground.start(session, wanted, tty=found.spec.tty, sig_proxy=True)

@@ -1,0 +1,22 @@
+"""Asking before something is lost."""
+
+from __future__ import annotations
+
+import sys
+
+from cli.specs.values import invalid
+
+
+def confirm(warning: str, what: str) -> None:
+    """Ask, and return if the answer is yes.
+
+    Args:
+        warning: What would happen.
+        what: Named in the refusal: "container prune".
+
+    Raises:
+        errors.Invalid: The answer is not yes, or there is nobody to ask.
+    """
+    print(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise invalid(f"{what} has been cancelled")

@@ -1,0 +1,176 @@
+"""A container as `inspect` prints it: docker's shape and names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import spec_pb2 as spec_pb
+from cli.views import container as view
+from cli.views import host_config, ports
+from cli.views.values import nanoseconds, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MOUNTS = {
+    spec_pb.MOUNT_TYPE_BIND: "bind",
+    spec_pb.MOUNT_TYPE_VOLUME: "volume",
+    spec_pb.MOUNT_TYPE_TMPFS: "tmpfs",
+    spec_pb.MOUNT_TYPE_IMAGE: "image",
+}
+
+
+def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
+    """Show a container."""
+    shown: dict[str, Any] = {
+        "Id": container.id,
+        "Created": rfc3339(container.created_at),
+        "Path": container.argv[0] if container.argv else "",
+        "Args": list(container.argv[1:]),
+        "State": _state(container),
+        "Image": container.image_id,
+        "LogPath": container.log_path,
+        "BundlePath": container.bundle_path,
+        "Name": f"/{container.name}",
+        "RestartCount": container.status.restart_count,
+        "Driver": "overlay",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": container.spec.security.apparmor,
+        "ExecIDs": None,
+        "HostConfig": host_config.build(container),
+    }
+    if size:
+        shown["SizeRw"] = container.size_rw_bytes
+        shown["SizeRootFs"] = container.size_root_bytes
+    shown["Mounts"] = [mount(entry) for entry in container.spec.mounts]
+    shown["Config"] = _config(container)
+    shown["NetworkSettings"] = _network_settings(container)
+    return shown
+
+
+def _state(container: pb.Container) -> dict[str, Any]:
+    observed = container.status
+    shown: dict[str, Any] = {
+        "Status": view.state(container),
+        "Running": observed.state in view.LIVE,
+        "Paused": observed.state == pb.CONTAINER_STATE_PAUSED,
+        "Restarting": observed.state == pb.CONTAINER_STATE_RESTARTING,
+        "OOMKilled": observed.oom_killed,
+        "Dead": observed.state == pb.CONTAINER_STATE_DEAD,
+        "Pid": observed.pid,
+        "ExitCode": observed.exit_code,
+        "Error": observed.error,
+        "StartedAt": rfc3339(observed.started_at),
+        "FinishedAt": rfc3339(observed.finished_at),
+    }
+    if observed.HasField("health"):
+        shown["Health"] = {
+            "Status": view.health(container) or "none",
+            "FailingStreak": observed.health.failing_streak,
+            "Log": [
+                {
+                    "Start": rfc3339(result.started_at),
+                    "End": rfc3339(result.finished_at),
+                    "ExitCode": result.exit_code,
+                    "Output": result.output,
+                }
+                for result in observed.health.log
+            ],
+        }
+    return shown
+
+
+def mount(entry: spec_pb.Mount) -> dict[str, Any]:
+    """Show a mount as a container's list of them has it."""
+    shown: dict[str, Any] = {"Type": _MOUNTS.get(entry.type, "volume")}
+    if entry.type == spec_pb.MOUNT_TYPE_VOLUME:
+        shown["Name"] = entry.source
+        shown["Driver"] = entry.volume_driver or "local"
+    shown["Source"] = "" if entry.type == spec_pb.MOUNT_TYPE_VOLUME else entry.source
+    return {
+        **shown,
+        "Destination": entry.target,
+        "Mode": "ro" if entry.read_only else "",
+        "RW": not entry.read_only,
+        "Propagation": entry.propagation or ("rprivate" if entry.type == spec_pb.MOUNT_TYPE_BIND else ""),
+    }
+
+
+def _config(container: pb.Container) -> dict[str, Any]:
+    spec = container.spec
+    shown: dict[str, Any] = {
+        "Hostname": spec.network.hostname or container.id[:12],
+        "Domainname": spec.network.domainname,
+        "User": spec.user,
+        "AttachStdin": spec.stdin_once,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "ExposedPorts": {port: {} for port in spec.network.expose},
+        "Tty": spec.tty,
+        "OpenStdin": spec.open_stdin,
+        "StdinOnce": spec.stdin_once,
+        "Env": list(spec.env),
+        "Cmd": list(spec.cmd) or None,
+        "Image": spec.image,
+        "Volumes": {
+            entry.target: {}
+            for entry in spec.mounts
+            if entry.type == spec_pb.MOUNT_TYPE_VOLUME and not entry.source
+        }
+        or None,
+        "WorkingDir": spec.working_dir,
+        "Entrypoint": list(spec.entrypoint) or None,
+        "OnBuild": None,
+        "Labels": dict(sorted(spec.labels.items())),
+        "StopSignal": spec.stop_signal,
+    }
+    if spec.HasField("stop_grace_ms"):
+        shown["StopTimeout"] = round(spec.stop_grace_ms / 1000)
+    if spec.HasField("health"):
+        shown["Healthcheck"] = healthcheck(spec.health)
+    return shown
+
+
+def healthcheck(check: spec_pb.HealthCheck) -> dict[str, Any]:
+    """Show a health check; durations are nanoseconds, as docker has them."""
+    return {
+        "Test": list(check.test),
+        "Interval": nanoseconds(check.interval_ms),
+        "Timeout": nanoseconds(check.timeout_ms),
+        "StartPeriod": nanoseconds(check.start_period_ms),
+        "StartInterval": nanoseconds(check.start_interval_ms),
+        "Retries": check.retries,
+        "OnFailure": spec_pb.HealthAction.Name(check.on_failure).removeprefix("HEALTH_ACTION_").lower(),
+    }
+
+
+def _network_settings(container: pb.Container) -> dict[str, Any]:
+    network = container.status.network
+    shown: Mapping[str, Any] = {
+        endpoint.network: {
+            "IPAMConfig": None,
+            "Links": None,
+            "Aliases": list(endpoint.aliases),
+            "MacAddress": endpoint.mac,
+            "NetworkID": endpoint.network_id,
+            "Gateway": endpoint.gateway,
+            "IPAddress": endpoint.ip,
+            "IPPrefixLen": endpoint.prefix_length,
+            "DNSNames": list(endpoint.aliases),
+        }
+        for endpoint in network.endpoints
+    }
+    first: Mapping[str, Any] = next(iter(shown.values()), {})
+    return {
+        "SandboxID": container.id if network.netns_path else "",
+        "SandboxKey": network.netns_path,
+        "Ports": ports.port_map(network.ports, container.spec.network.expose),
+        "Gateway": first.get("Gateway", ""),
+        "IPAddress": first.get("IPAddress", ""),
+        "IPPrefixLen": first.get("IPPrefixLen", 0),
+        "MacAddress": first.get("MacAddress", ""),
+        "Networks": dict(shown),
+    }

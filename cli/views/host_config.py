@@ -1,0 +1,148 @@
+"""The HostConfig part of `inspect`: what a container may use, and how it is shut off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beeyard.container.v1 import spec_pb2 as pb
+from cli.views import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from beeyard.container.v1 import container_pb2
+
+_RESTARTS = {
+    pb.RESTART_CONDITION_UNSPECIFIED: "no",
+    pb.RESTART_CONDITION_NO: "no",
+    pb.RESTART_CONDITION_ON_FAILURE: "on-failure",
+    pb.RESTART_CONDITION_ALWAYS: "always",
+    pb.RESTART_CONDITION_UNLESS_STOPPED: "unless-stopped",
+}
+DEFAULT_SHM_BYTES = 64 << 20
+
+
+def build(container: container_pb2.Container) -> dict[str, Any]:
+    """Show what was asked of the host."""
+    spec = container.spec
+    return {
+        "Binds": [bind(mount) for mount in spec.mounts if mount.type == pb.MOUNT_TYPE_BIND] or None,
+        "LogConfig": {
+            "Type": spec.log.driver or "k8s-file",
+            "Config": dict(sorted(spec.log.options.items())),
+        },
+        "NetworkMode": spec.network.mode or "bridge",
+        "PortBindings": ports.port_map(spec.network.ports),
+        "RestartPolicy": {
+            "Name": _RESTARTS.get(spec.restart.condition, "no"),
+            "MaximumRetryCount": spec.restart.max_retries,
+        },
+        "AutoRemove": spec.auto_remove,
+        "VolumesFrom": list(spec.volumes_from) or None,
+        "Annotations": dict(sorted(spec.annotations.items())),
+        "Dns": list(spec.network.dns),
+        "DnsOptions": list(spec.network.dns_options),
+        "DnsSearch": list(spec.network.dns_search),
+        "ExtraHosts": list(spec.network.extra_hosts) or None,
+        "GroupAdd": list(spec.groups) or None,
+        "Links": list(spec.network.links) or None,
+        "PublishAllPorts": spec.network.publish_all,
+        "StorageOpt": dict(sorted(spec.storage_options.items())) or None,
+        "Tmpfs": {
+            mount.target: tmpfs_options(mount) for mount in spec.mounts if mount.type == pb.MOUNT_TYPE_TMPFS
+        },
+        "ShmSize": spec.resources.shm_bytes or DEFAULT_SHM_BYTES,
+        "Runtime": container.runtime or spec.runtime,
+        "CgroupParent": spec.cgroup_parent,
+        "Init": spec.init,
+        **_isolation(spec.security),
+        **_limits(spec.resources),
+    }
+
+
+def bind(mount: pb.Mount) -> str:
+    """Write a bind as -v takes it."""
+    options = [
+        *(["ro"] if mount.read_only else []),
+        *([mount.propagation] if mount.propagation else []),
+    ]
+    return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
+
+
+def tmpfs_options(mount: pb.Mount) -> str:
+    """Write the options of a tmpfs as --tmpfs takes them."""
+    options = list(mount.tmpfs_options)
+    if mount.read_only:
+        options.append("ro")
+    if mount.tmpfs_size_bytes:
+        options.append(f"size={mount.tmpfs_size_bytes}")
+    if mount.tmpfs_mode:
+        options.append(f"mode={mount.tmpfs_mode:o}")
+    return ",".join(options)
+
+
+def _isolation(security: pb.Security) -> dict[str, Any]:
+    options = [
+        *(["no-new-privileges"] if security.no_new_privileges else []),
+        *([f"seccomp={security.seccomp}"] if security.seccomp else []),
+        *([f"apparmor={security.apparmor}"] if security.apparmor else []),
+        *(f"label={label}" for label in security.selinux),
+    ]
+    return {
+        "Privileged": security.privileged,
+        "CapAdd": list(security.cap_add) or None,
+        "CapDrop": list(security.cap_drop) or None,
+        "CgroupnsMode": security.cgroupns or "private",
+        "IpcMode": security.ipc or "private",
+        "PidMode": security.pid,
+        "UTSMode": security.uts,
+        "UsernsMode": security.userns,
+        "ReadonlyRootfs": security.read_only_root,
+        "SecurityOpt": options or None,
+        "Sysctls": dict(sorted(security.sysctls.items())) or None,
+        "Devices": [
+            {
+                "PathOnHost": device.host_path,
+                "PathInContainer": device.container_path or device.host_path,
+                "CgroupPermissions": device.permissions or "rwm",
+            }
+            for device in security.devices
+        ],
+        "DeviceCgroupRules": list(security.device_cgroup_rules) or None,
+        "MaskedPaths": [] if security.systempaths_unconfined else list(security.masked_paths),
+        "ReadonlyPaths": [] if security.systempaths_unconfined else list(security.readonly_paths),
+    }
+
+
+def _limits(resources: pb.Resources) -> dict[str, Any]:
+    swappiness = resources.memory_swappiness if resources.HasField("memory_swappiness") else None
+    return {
+        "Memory": resources.memory_bytes,
+        "MemoryReservation": resources.memory_reservation_bytes,
+        "MemorySwap": resources.memory_swap_bytes,
+        "MemorySwappiness": swappiness,
+        "OomKillDisable": resources.oom_kill_disable,
+        "OomScoreAdj": resources.oom_score_adj,
+        "NanoCpus": resources.nano_cpus,
+        "CpuShares": resources.cpu_shares,
+        "CpuPeriod": resources.cpu_period_us,
+        "CpuQuota": resources.cpu_quota_us,
+        "CpuRealtimePeriod": resources.cpu_rt_period_us,
+        "CpuRealtimeRuntime": resources.cpu_rt_runtime_us,
+        "CpusetCpus": resources.cpuset_cpus,
+        "CpusetMems": resources.cpuset_mems,
+        "PidsLimit": resources.pids_limit or None,
+        "BlkioWeight": resources.blkio_weight,
+        "BlkioWeightDevice": _rates(resources.blkio_weight_device, "Weight"),
+        "BlkioDeviceReadBps": _rates(resources.device_read_bps, "Rate"),
+        "BlkioDeviceWriteBps": _rates(resources.device_write_bps, "Rate"),
+        "BlkioDeviceReadIOps": _rates(resources.device_read_iops, "Rate"),
+        "BlkioDeviceWriteIOps": _rates(resources.device_write_iops, "Rate"),
+        "Ulimits": [
+            {"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in resources.ulimits
+        ],
+    }
+
+
+def _rates(limits: Iterable[pb.DeviceLimit], name: str) -> list[dict[str, Any]]:
+    return [{"Path": limit.path, name: limit.value} for limit in limits]

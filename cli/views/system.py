@@ -1,0 +1,152 @@
+"""Versions, information and disk usage of the daemons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cli.views.values import rfc3339
+from services.kit import units
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from beeyard.swarm.v1 import control_pb2 as control
+    from beeyard.system.v1 import system_pb2 as pb
+
+DISK_USAGE = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
+DISK_USAGE_HEADERS: Mapping[str, str] = {
+    "Type": "TYPE",
+    "TotalCount": "TOTAL",
+    "Active": "ACTIVE",
+    "Size": "SIZE",
+    "Reclaimable": "RECLAIMABLE",
+}
+_KINDS = {
+    "images": "Images",
+    "containers": "Containers",
+    "volumes": "Local Volumes",
+    "build-cache": "Build Cache",
+}
+
+
+def component(version: pb.GetVersionResponse) -> dict[str, Any]:
+    """Show the version of a daemon."""
+    return {
+        "Name": version.daemon,
+        "Version": version.version,
+        "Details": {
+            "Apis": ", ".join(version.apis),
+            "Arch": version.arch,
+            "KernelVersion": version.kernel_version,
+            "Os": version.os,
+            "PythonVersion": version.python_version,
+            **dict(sorted(version.components.items())),
+        },
+    }
+
+
+def versions(client: Mapping[str, Any], servers: Sequence[Mapping[str, Any]]) -> str:
+    """Show versions for people."""
+    lines = [
+        "Client:",
+        f" Version:           {client['Version']}",
+        f" Python version:    {client['PythonVersion']}",
+        f" OS/Arch:           {client['Os']}/{client['Arch']}",
+        f" Context:           {client['Context']}",
+    ]
+    if servers:
+        lines += ["", "Server:"]
+    for server in servers:
+        details = server["Details"]
+        lines += [
+            f" {server['Name']}:",
+            f"  Version:          {server['Version']}",
+            f"  API:              {details['Apis']}",
+            f"  Python version:   {details['PythonVersion']}",
+            f"  OS/Arch:          {details['Os']}/{details['Arch']}",
+            f"  Kernel version:   {details['KernelVersion']}",
+        ]
+        known = ("Apis", "PythonVersion", "Os", "Arch", "KernelVersion")
+        lines += [f"  {name + ':':<17} {value}" for name, value in details.items() if name not in known]
+    return "\n".join(lines)
+
+
+def facts(info: pb.GetInfoResponse) -> dict[str, Any]:
+    """Show what a daemon says of itself and its host, by the stable keys."""
+    return {
+        "Daemon": info.daemon,
+        "StartedAt": rfc3339(info.started_at),
+        "Name": info.hostname,
+        "OperatingSystem": info.operating_system,
+        "NCPU": info.cpus,
+        "MemTotal": info.memory_bytes,
+        "StateDir": info.state_dir,
+        "Facts": {fact.key: fact.value for fact in info.facts},
+        "Warnings": list(info.warnings),
+    }
+
+
+def swarm(state: control.GetLocalStateResponse) -> dict[str, Any]:
+    """Show the node's place in a swarm, with docker's names."""
+    from beeyard.swarm.v1 import control_pb2
+    from beeyard.swarm.v1 import objects_pb2 as objects
+
+    name = control_pb2.LocalSwarmState.Name(state.state).removeprefix("LOCAL_SWARM_STATE_").lower()
+    return {
+        "NodeID": state.node_id,
+        "NodeAddr": state.node_address,
+        "LocalNodeState": "inactive" if name == "unspecified" else name,
+        "ControlAvailable": state.role == objects.NODE_ROLE_MANAGER and name == "active",
+        "Error": state.error,
+        "RemoteManagers": [{"NodeID": peer.node_id, "Addr": peer.address} for peer in state.managers],
+        "Cluster": {"ID": state.cluster_id},
+        "Leader": state.leader_node_id,
+        "RaftTerm": state.raft_term,
+        "RaftApplied": state.raft_applied,
+        "CertificateExpiresAt": rfc3339(state.certificate_expires_at),
+    }
+
+
+def information(
+    client: Mapping[str, Any], infos: Sequence[pb.GetInfoResponse], place: Mapping[str, Any] | None
+) -> str:
+    """Show information for people."""
+    lines = ["Client:", f" Version:    {client['Version']}", f" Context:    {client['Context']}"]
+    if infos:
+        first = infos[0]
+        lines += [
+            "",
+            "Server:",
+            f" Name: {first.hostname}",
+            f" Operating System: {first.operating_system}",
+            f" CPUs: {first.cpus}",
+            f" Total Memory: {units.render_bytes_binary(first.memory_bytes)}",
+        ]
+    if place is not None:
+        lines += [f" Swarm: {place['LocalNodeState']}"]
+        if place["NodeID"]:
+            lines += [
+                f"  NodeID: {place['NodeID']}",
+                f"  Is Manager: {'true' if place['ControlAvailable'] else 'false'}",
+                f"  ClusterID: {place['Cluster']['ID']}",
+                f"  Node Address: {place['NodeAddr']}",
+                *([f"  Error: {place['Error']}"] if place["Error"] else []),
+                *(["  Manager Addresses:"] if place["RemoteManagers"] else []),
+                *(f"   {peer['Addr']}" for peer in place["RemoteManagers"]),
+            ]
+    for info in infos:
+        lines += [f" {info.daemon}:", f"  State Directory: {info.state_dir}"]
+        lines += [f"  {fact.label}: {fact.value}" for fact in info.facts]
+    return "\n".join(lines)
+
+
+def disk_usage(usage: pb.DiskUsage) -> dict[str, Any]:
+    """Make a row of `system df`."""
+    share = f" ({100 * usage.reclaimable_bytes // usage.size_bytes}%)" if usage.size_bytes else ""
+    return {
+        "Type": _KINDS.get(usage.kind, usage.kind),
+        "TotalCount": str(usage.total_count),
+        "Active": str(usage.active_count),
+        "Size": units.render_bytes(usage.size_bytes),
+        "Reclaimable": f"{units.render_bytes(usage.reclaimable_bytes)}{share}",
+    }
