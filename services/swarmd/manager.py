@@ -47,10 +47,9 @@ from services.swarmd.store import tables
 from services.swarmd.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from beeyard.swarm.v1 import enrolment_pb2
     from services.swarmd.gateway.nodes import Nodes
     from services.swarmd.gateway.tls import NodeTls
     from services.swarmd.identity import MemberState
@@ -91,7 +90,6 @@ class Manager:
         state: MemberState,
         tls: NodeTls,
         nodes: Nodes,
-        members: Sequence[enrolment_pb2.RaftPeer],
         beginning: Founding | Refounding | None,
     ) -> AsyncIterator[Self]:
         """Be a manager for the length of the block.
@@ -101,7 +99,6 @@ class Manager:
             state: What the node is a member of; it has a raft id.
             tls: The node's certificate.
             nodes: The way to other nodes.
-            members: Of a node that was just taken into raft: all members.
             beginning: Of a node that founds its swarm, or goes on with it alone: the block is entered when the store
                 has what it begins with.
 
@@ -112,7 +109,7 @@ class Manager:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(store.close)
             raft = await stack.enter_async_context(
-                Raft.run(ground, state=state, store=store, nodes=nodes, members=members, beginning=beginning)
+                Raft.run(ground, state=state, store=store, nodes=nodes, beginning=beginning)
             )
             store.bind(raft)
             leadership = Leadership(
@@ -121,10 +118,10 @@ class Manager:
                 changed=ground.standpoint.poke,
                 clock=ground.clock,
             )
-            raft.follow(leadership)
             manager = cls(ground, store, raft, leadership, nodes)
             dispatcher = manager._install(stack, tls, nodes)
             supervisor = await stack.enter_async_context(Supervisor())
+            supervisor.spawn(raft.follow(leadership), "manager-raft")
             supervisor.spawn(manager._keep_leading(supervisor, dispatcher), "manager-leading")
             if beginning is not None:
                 await manager._begin(beginning)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -61,6 +62,7 @@ class Node:
         self._pending = False
         self._error = ""
         self._member: Member | None = None
+        self._context = contextvars.copy_context()
         self._keeper: asyncio.Task[None] | None = None
 
     # The daemon.
@@ -284,8 +286,12 @@ class Node:
     ) -> asyncio.Future[Member]:
         """Be a member from now on; the result is the member once it runs, or why it did not begin."""
         began: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
-        self._keeper = self._supervisor.spawn(
-            self._keep_member(state, credentials, first, began), "node-member", critical=False
+        # Not in the context of the call that caused it: what runs from now on is not a part of that call.
+        self._keeper = self._context.copy().run(
+            self._supervisor.spawn,
+            self._keep_member(state, credentials, first, began),
+            "node-member",
+            critical=False,
         )
         return began
 

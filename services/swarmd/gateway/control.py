@@ -22,7 +22,7 @@ from services.swarmd.gateway import slots as slots_
 from services.swarmd.gateway.channels import connected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from services.kit.rpc.types import Context
     from services.swarmd.gateway.managers import Dial
@@ -39,6 +39,10 @@ CHANGE_WAIT_S: Final = 0.5
 """How long to wait for news of the leader before the situation is looked at again."""
 LOST_GRACE_S: Final = 1.0
 """How long a leader that was deposed may still take to answer."""
+
+
+NOTHING_DONE: Final = frozenset({"NOT_LEADER", "NO_LEADER", "PROPOSAL_DROPPED"})
+"""Reasons with which a manager says that it has not done what was asked, and will not."""
 
 
 class SituationPort(Protocol):
@@ -125,9 +129,9 @@ class ControlCalls:
             raise errors.Unsupported(f"this release does not serve {call.method.path[1:]}")
         try:
             await slots_.serve(handler, _just(call.request), call.context)
-        except errors.FailedPrecondition as exc:
-            # It led when we decided, and has found out before it did anything that it does no more.
-            if exc.reason == "NOT_LEADER" and not call.passed_on:
+        except (errors.Unavailable, errors.FailedPrecondition) as exc:
+            # It led when we decided, and does no more.
+            if not call.passed_on and _may_go_on(call, exc.reason, exc.metadata):
                 raise _LeaderGone from None
             raise
 
@@ -144,7 +148,7 @@ class ControlCalls:
                 " known; look before you repeat it",
                 reason="LEADER_LOST",
             )
-        if answer.reason == "NOT_LEADER":
+        if _may_go_on(call, answer.reason, answer.metadata):
             raise _LeaderGone
         if answer.code is not grpc.StatusCode.OK:
             await call.context.abort(answer.code, answer.details, answer.trailing)
@@ -214,7 +218,15 @@ class _Answer:
     details: str = ""
     trailing: metadata.Metadata = ()
     reason: str = ""
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lost: bool = False
+
+
+def _may_go_on(call: _Call, reason: str, details: Mapping[str, str]) -> bool:
+    """Return whether a call that was refused may be given to the next leader."""
+    if details.get("outcome") == "unknown":
+        return call.repeatable
+    return reason in NOTHING_DONE
 
 
 async def _settled(made: Any) -> _Answer:
@@ -228,11 +240,13 @@ async def _settled(made: Any) -> _Answer:
         )
     except grpc.aio.AioRpcError as exc:
         trailing = metadata.pass_back(metadata.pairs(exc.trailing_metadata()))
+        error = rpc_errors.from_rpc_error(exc)
         return _Answer(
             code=exc.code(),
             details=exc.details() or "",
             trailing=trailing,
-            reason=rpc_errors.from_rpc_error(exc).reason,
+            reason=error.reason,
+            metadata=error.metadata,
             lost=forward.is_of_transport(exc.code(), trailing),
         )
     except asyncio.CancelledError:

@@ -21,11 +21,11 @@ from services.swarmd.api.peers import ManagerPeers, WorkerPeers
 from services.swarmd.gateway.lookup import RemoteLookup
 from services.swarmd.gateway.routing import Standing
 from services.swarmd.manager import Manager
-from services.swarmd.members import calls
+from services.swarmd.members import calls, raft
 from services.swarmd.members.part import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from services.kit.tasks import Supervisor
@@ -135,19 +135,17 @@ class ManagerPart:
     async def _prepared(self) -> Callable[[], AbstractAsyncContextManager[Manager]]:
         """Return how to open the manager's part, once raft knows this node."""
         state = self._member.state
-        members: Sequence[enrolment_pb2.RaftPeer] = ()
         if not state.raft_id:
             response = await self._join_raft()
-            members = response.members
-            await asyncio.to_thread(self._ground.identity.remove_raft)
-            await self._member.save(dataclasses.replace(state, raft_id=response.raft_id))
+            state = dataclasses.replace(state, raft_id=response.raft_id)
+            await asyncio.to_thread(raft.prepare, self._ground.identity, state)
+            await self._member.save(dataclasses.replace(self._member.state, raft_id=response.raft_id))
         return functools.partial(
             Manager.run,
             self._ground,
             state=self._member.state,
             tls=self._tls,
             nodes=self._nodes,
-            members=members,
             beginning=self._beginning,
         )
 

@@ -56,6 +56,8 @@ class RoleManager:
         view = self._store.view()
         nodes, members = facts.of_nodes(view), self._consensus.members()
         del view
+        if not nodes:
+            return False  # a swarm that is just being founded
         steps = roles.plan(nodes, members, self._consensus.raft_id)
         waiting = roles.unremovable(nodes, members)
         if waiting and waiting != self._waiting:

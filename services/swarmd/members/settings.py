@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_MS: Final = (100, 60_000)
 CERTIFICATE_MS: Final = (3_600_000, 20 * 365 * 86_400_000)
-SNAPSHOT_ENTRIES: Final = (100, 10_000_000)
+SNAPSHOT_ENTRIES: Final = 10_000
 POOL_MASK: Final = (16, 29)
 DATA_PATH_PORTS: Final = (1024, 49151)
 POOLS_MAX: Final = 32
@@ -33,7 +33,10 @@ def check(spec: objects_pb2.ClusterSpec) -> None:
         )
     _within("the pace of heartbeats", spec.heartbeat_period_ms, HEARTBEAT_MS, "ms")
     _within("the life of certificates", spec.certificate_expiry_ms, CERTIFICATE_MS, "ms")
-    _within("the entries between snapshots", spec.snapshot_interval, SNAPSHOT_ENTRIES)
+    if spec.snapshot_interval not in {0, SNAPSHOT_ENTRIES}:
+        raise errors.Unsupported(
+            f"this release takes a snapshot every {SNAPSHOT_ENTRIES} entries; the interval cannot be set"
+        )
     _within("the length of subnets", spec.default_address_pool_mask, POOL_MASK)
     _within("the data path port", spec.data_path_port, DATA_PATH_PORTS)
     if len(spec.annotations.name) > NAME_CHARS_MAX or not spec.annotations.name.isprintable():
