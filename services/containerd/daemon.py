@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from beeyard.container.v1 import container_pb2_grpc
 from beeyard.system.v1 import system_pb2_grpc
 from services.containerd import hostfacts
-from services.containerd.api.containers import ContainerService
+from services.containerd.api.containers import ContainerService, Parts
 from services.containerd.api.system import SystemService
 from services.containerd.cgroups import attach_speed, hierarchy
 from services.containerd.cgroups.control import Control
 from services.containerd.engine import Engine
 from services.containerd.events import Events
+from services.containerd.execs import Execs
 from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle.actor import Surroundings
 from services.containerd.lifecycle.bring_up import BringUp, Machine
@@ -38,6 +39,7 @@ from services.containerd.runtime.probe import Probe
 from services.containerd.runtime.spawn import Spawner
 from services.containerd.runtime.watch import Watcher
 from services.containerd.seccomp.filters import Filters
+from services.containerd.update import Updates
 from services.containerd.upkeep import Upkeep
 from services.kit import errors, log, subproc, system
 from services.kit.rpc.server import RpcServer
@@ -115,8 +117,20 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
         server = RpcServer(NAME)
         server.add(
             container_pb2_grpc.add_ContainerServiceServicer_to_server,
-            ContainerService(engine, machine, images, events, clock),
-            follows={"WaitContainer", "AttachContainer", "GetLogs", "WatchEvents"},
+            ContainerService(
+                Parts(
+                    engine=engine,
+                    execs=Execs(machine, supervisor, clock, system.new_hex_id),
+                    updates=Updates(machine, sandboxes),
+                    machine=machine,
+                    images=images,
+                    events=events,
+                    hierarchies=hierarchies,
+                    control=control,
+                    clock=clock,
+                )
+            ),
+            follows={"WaitContainer", "AttachContainer", "Exec", "GetLogs", "GetStats", "WatchEvents"},
         )
         server.add(
             system_pb2_grpc.add_SystemServiceServicer_to_server,

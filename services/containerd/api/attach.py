@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from beeyard.container.v1 import container_pb2 as pb
+from services.containerd.api.beside import beside
 from services.containerd.api.follow import exit_to_pb
 from services.containerd.model.events import Action
 from services.containerd.streams import detach
@@ -16,12 +16,52 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from services.containerd.engine import Engine
-    from services.containerd.lifecycle.actor import Actor
-    from services.containerd.streams.hub import Client
+    from services.containerd.streams.control import ControlFifo
+    from services.containerd.streams.hub import Client, Hub
 
 STDIN_BYTES_MAX = 1 << 20
 """Of one message."""
-_STREAMS = {Channel.STDOUT: pb.OUTPUT_STREAM_STDOUT, Channel.STDERR: pb.OUTPUT_STREAM_STDERR}
+STREAMS = {Channel.STDOUT: pb.OUTPUT_STREAM_STDOUT, Channel.STDERR: pb.OUTPUT_STREAM_STDERR}
+
+Typed: TypeAlias = "pb.AttachContainerRequest | pb.ExecRequest"
+
+
+class Typist:
+    """Hands on what a user sends: input, its end, sizes of the terminal; and notices the detach keys.
+
+    Args:
+        hub: Takes the input.
+        control: Takes the sizes.
+        client: Is ended when the detach keys are typed.
+        keys: The detach keys; None for a user who only watches.
+    """
+
+    def __init__(self, hub: Hub, control: ControlFifo, client: Client, keys: bytes | None) -> None:
+        self._hub = hub
+        self._control = control
+        self._client = client
+        self._types = keys is not None
+        self._watch = detach.DetachFilter(keys or b"")
+        self.detached = False
+
+    async def serve(self, requests: AsyncIterator[Typed]) -> None:
+        """Serve until the user has nothing more to send, or has detached."""
+        async for request in requests:
+            match request.WhichOneof("part"):
+                case "stdin" if self._types:
+                    if len(request.stdin) > STDIN_BYTES_MAX:
+                        raise errors.Invalid(f"more than {STDIN_BYTES_MAX} bytes of stdin in one message")
+                    data, self.detached = self._watch.feed(request.stdin)
+                    await self._hub.write_stdin(data)
+                    if self.detached:
+                        self._client.finish()
+                        return
+                case "stdin_end" if self._types:
+                    await self._hub.end_stdin()
+                case "resize":
+                    await self._control.resize(request.resize.rows, request.resize.columns)
+                case _:
+                    pass
 
 
 class Attaching:
@@ -41,52 +81,20 @@ class Attaching:
         actor = self._engine.find(wanted.container)
         tty = actor.record.spec.tty
         keys = detach.parse(wanted.detach_keys) if tty else b""
+        typed = keys if wanted.stdin else None
         if wanted.HasField("size"):
             await actor.control.resize(wanted.size.rows, wanted.size.columns)
-        detached = asyncio.Event()
         async with (
             actor.hub.client(stdout=wanted.stdout, stderr=wanted.stderr) as client,
-            asyncio.TaskGroup() as group,
+            beside((typist := Typist(actor.hub, actor.control, client, typed)).serve(requests)),
         ):
-            typing = group.create_task(
-                self._type(actor, client, requests, keys if wanted.stdin else None, detached)
-            )
             yield pb.AttachContainerResponse(opened=pb.AttachOpened(tty=tty))
             actor.tell(Action.ATTACH)
             while (chunk := await client.read()) is not None:
                 channel, data = chunk
-                yield pb.AttachContainerResponse(output=pb.Output(stream=_STREAMS[channel], data=data))
-            typing.cancel()
-        if detached.is_set():
+                yield pb.AttachContainerResponse(output=pb.Output(stream=STREAMS[channel], data=data))
+        if typist.detached:
             actor.tell(Action.DETACH)
             yield pb.AttachContainerResponse(detached=pb.Detached())
         else:
             yield pb.AttachContainerResponse(exit=exit_to_pb(actor.last_exit()))
-
-    async def _type(
-        self,
-        actor: Actor,
-        client: Client,
-        requests: AsyncIterator[pb.AttachContainerRequest],
-        keys: bytes | None,
-        detached: asyncio.Event,
-    ) -> None:
-        """Hand on what the user sends, until the detach keys are typed. `keys` is None for one who only watches."""
-        watch = detach.DetachFilter(keys or b"")
-        async for request in requests:
-            match request.WhichOneof("part"):
-                case "stdin" if keys is not None:
-                    if len(request.stdin) > STDIN_BYTES_MAX:
-                        raise errors.Invalid(f"more than {STDIN_BYTES_MAX} bytes of stdin in one message")
-                    data, complete = watch.feed(request.stdin)
-                    await actor.hub.write_stdin(data)
-                    if complete:
-                        detached.set()
-                        client.finish()
-                        return
-                case "stdin_end" if keys is not None:
-                    await actor.hub.end_stdin()
-                case "resize":
-                    await actor.control.resize(request.resize.rows, request.resize.columns)
-                case _:
-                    pass

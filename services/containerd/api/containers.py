@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api import filters, spec_from_pb, status_to_pb
 from services.containerd.api.attach import Attaching
+from services.containerd.api.exec import Executing
 from services.containerd.api.follow import Following
+from services.containerd.api.layers import Layers
+from services.containerd.api.observe import Observing
 from services.containerd.api.refused import RefusedCalls
 from services.containerd.logs import options as log_options
 from services.containerd.model.status import State
@@ -18,12 +22,16 @@ from services.kit import errors
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.containerd.cgroups.control import Control
+    from services.containerd.cgroups.hierarchy import Hierarchies
     from services.containerd.engine import Engine
     from services.containerd.events import Events
+    from services.containerd.execs import Execs
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.model.status import Record
     from services.containerd.neighbours.images import Images
+    from services.containerd.update import Updates
     from services.kit.rpc.types import Context
     from services.kit.seams import Clock
 
@@ -32,18 +40,38 @@ _SHOWN_WITHOUT_ALL = frozenset({State.RUNNING, State.PAUSED, State.RESTARTING})
 _PRUNED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the calls are made of."""
+
+    engine: Engine
+    execs: Execs
+    updates: Updates
+    machine: Machine
+    images: Images
+    events: Events
+    hierarchies: Hierarchies
+    control: Control
+    clock: Clock
+
+
 class ContainerService(RefusedCalls):
     """The containers of this node."""
 
-    def __init__(
-        self, engine: Engine, machine: Machine, images: Images, events: Events, clock: Clock
-    ) -> None:
-        self._engine = engine
-        self._machine = machine
-        self._images = images
-        self._clock = clock
-        self._following = Following(engine, machine, events, clock)
-        self._attaching = Attaching(engine)
+    def __init__(self, parts: Parts) -> None:
+        self._engine = parts.engine
+        self._machine = parts.machine
+        self._images = parts.images
+        self._clock = parts.clock
+        self._execs = parts.execs
+        self._updates = parts.updates
+        self._following = Following(parts.engine, parts.machine, parts.events, parts.clock)
+        self._observing = Observing(
+            parts.engine, parts.machine, parts.hierarchies, parts.control, parts.clock
+        )
+        self._layers = Layers(parts.engine, parts.images, parts.control, parts.machine.cgroup_parent)
+        self._attaching = Attaching(parts.engine)
+        self._executing = Executing(parts.engine, parts.execs, parts.clock)
 
     async def CreateContainer(
         self, request: pb.CreateContainerRequest, context: Context
@@ -116,7 +144,8 @@ class ContainerService(RefusedCalls):
         self, request: pb.ResizeContainerRequest, context: Context
     ) -> pb.ResizeContainerResponse:
         actor = self._engine.find(request.container)
-        await actor.control.resize(request.size.rows, request.size.columns)
+        control = self._execs.find(request.exec_id).control if request.exec_id else actor.control
+        await control.resize(request.size.rows, request.size.columns)
         return pb.ResizeContainerResponse()
 
     async def GetContainer(
@@ -169,6 +198,38 @@ class ContainerService(RefusedCalls):
                 response.reclaimed_bytes += size_bytes
         return response
 
+    async def UpdateContainer(
+        self, request: pb.UpdateContainerRequest, context: Context
+    ) -> pb.UpdateContainerResponse:
+        actor = self._engine.find(request.container)
+        restart = spec_from_pb.restart(request.restart) if request.HasField("restart") else None
+        warnings = await self._updates.limits(actor, spec_from_pb.resources(request.resources), restart)
+        if request.publish_add or request.publish_remove:
+            add, remove = (
+                tuple(spec_from_pb.port(port) for port in ports)
+                for ports in (request.publish_add, request.publish_remove)
+            )
+            await self._updates.ports(actor, add, remove)
+        return pb.UpdateContainerResponse(warnings=warnings)
+
+    async def ListProcesses(
+        self, request: pb.ListProcessesRequest, context: Context
+    ) -> pb.ListProcessesResponse:
+        return await self._observing.processes(request)
+
+    def GetStats(self, request: pb.GetStatsRequest, context: Context) -> AsyncIterator[pb.GetStatsResponse]:
+        return self._observing.stats(request)
+
+    async def CommitContainer(
+        self, request: pb.CommitContainerRequest, context: Context
+    ) -> pb.CommitContainerResponse:
+        return await self._layers.commit(request)
+
+    def DiffContainer(
+        self, request: pb.DiffContainerRequest, context: Context
+    ) -> AsyncIterator[pb.DiffContainerResponse]:
+        return self._layers.diff(request)
+
     def WaitContainer(
         self, request: pb.WaitContainerRequest, context: Context
     ) -> AsyncIterator[pb.WaitContainerResponse]:
@@ -186,6 +247,11 @@ class ContainerService(RefusedCalls):
         self, request_iterator: AsyncIterator[pb.AttachContainerRequest], context: Context
     ) -> AsyncIterator[pb.AttachContainerResponse]:
         return self._attaching.serve(request_iterator)
+
+    def Exec(
+        self, request_iterator: AsyncIterator[pb.ExecRequest], context: Context
+    ) -> AsyncIterator[pb.ExecResponse]:
+        return self._executing.serve(request_iterator)
 
     def _to_pb(self, actor: Actor) -> pb.Container:
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)

@@ -44,22 +44,20 @@ class Following:
     async def wait(self, request: pb.WaitContainerRequest) -> AsyncIterator[pb.WaitContainerResponse]:
         """Yield `waiting` when the wait is armed, then `exit`."""
         actor = self._engine.find(request.container)
-        async with asyncio.TaskGroup() as group:
-            gone = group.create_task(actor.gone())
-            next_exit = actor.next_exit()
+        gone, next_exit = actor.gone(), actor.next_exit()
+        try:
             yield pb.WaitContainerResponse(waiting=pb.Waiting())
-            try:
-                ended = await self._awaited(actor, request.condition, gone, next_exit)
-            finally:
-                gone.cancel()
-                next_exit.cancel()
+            ended = await self._awaited(actor, request.condition, gone, next_exit)
+        finally:
+            gone.cancel()
+            next_exit.cancel()
         yield pb.WaitContainerResponse(exit=exit_to_pb(ended))
 
     async def _awaited(
         self,
         actor: Actor,
         condition: pb.WaitCondition.ValueType,
-        gone: asyncio.Task[Exit],
+        gone: asyncio.Future[Exit],
         next_exit: asyncio.Future[Exit],
     ) -> Exit:
         if condition == pb.WAIT_CONDITION_REMOVED:

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 class RefusedCalls(container_pb2_grpc.ContainerServiceServicer):
     """Answers UNIMPLEMENTED where ContainerService has no answer."""
 
-    def Exec(
-        self, request_iterator: AsyncIterator[pb.ExecRequest], context: Context
-    ) -> AsyncIterator[pb.ExecResponse]:
-        _refuse("exec")
-
-    def GetStats(self, request: pb.GetStatsRequest, context: Context) -> AsyncIterator[pb.GetStatsResponse]:
-        _refuse("stats")
-
     def CopyOut(self, request: pb.CopyOutRequest, context: Context) -> AsyncIterator[pb.CopyOutResponse]:
         _refuse("cp")
 
@@ -35,30 +27,10 @@ class RefusedCalls(container_pb2_grpc.ContainerServiceServicer):
     ) -> AsyncIterator[pb.ExportContainerResponse]:
         _refuse("export")
 
-    def DiffContainer(
-        self, request: pb.DiffContainerRequest, context: Context
-    ) -> AsyncIterator[pb.DiffContainerResponse]:
-        _refuse("diff")
-
-    async def UpdateContainer(
-        self, request: pb.UpdateContainerRequest, context: Context
-    ) -> pb.UpdateContainerResponse:
-        _refuse("update")
-
-    async def ListProcesses(
-        self, request: pb.ListProcessesRequest, context: Context
-    ) -> pb.ListProcessesResponse:
-        _refuse("top")
-
     async def CopyIn(
         self, request_iterator: AsyncIterator[pb.CopyInRequest], context: Context
     ) -> pb.CopyInResponse:
         _refuse("cp")
-
-    async def CommitContainer(
-        self, request: pb.CommitContainerRequest, context: Context
-    ) -> pb.CommitContainerResponse:
-        _refuse("commit")
 
     async def CheckpointContainer(
         self, request: pb.CheckpointContainerRequest, context: Context

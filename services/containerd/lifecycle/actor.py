@@ -148,9 +148,9 @@ class Actor:
         waiter.add_done_callback(self._exit_waiters.remove)
         return waiter
 
-    async def gone(self) -> Exit:
-        """Return when the container is removed."""
-        return await asyncio.shield(self._gone)
+    def gone(self) -> asyncio.Future[Exit]:
+        """Return a future of the container's removal."""
+        return asyncio.shield(self._gone)
 
     async def rewrite(self, name: str, spec: ContainerSpec) -> None:
         """Give it another name or specification; on disk when this returns."""

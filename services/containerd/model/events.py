@@ -28,6 +28,7 @@ class Action(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     RESIZE = "resize"
+    COMMIT = "commit"
     DESTROY = "destroy"
     EXEC_CREATE = "exec_create"
     EXEC_START = "exec_start"

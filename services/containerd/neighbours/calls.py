@@ -1,6 +1,6 @@
 """Calls to another daemon of this node: patient while it restarts, clear when it is gone.
 
-Only idempotent calls go through here: one may be sent again although the first was done.
+`call` is for idempotent calls: one may be sent again although the first was done.
 """
 
 from __future__ import annotations
@@ -54,12 +54,26 @@ class Neighbour:
                 return await client.call(begin())
             except errors.Unavailable as exc:
                 if self._clock.monotonic() >= give_up_at:
-                    raise errors.Unavailable(
-                        f"{self.name} does not answer at {self._socket}: is it running? ({exc.message})",
-                        reason="NEIGHBOUR_UNAVAILABLE",
-                        metadata={"neighbour": self.name},
-                    ) from exc
+                    raise self._away(exc) from exc
             await self._clock.sleep(
                 backoff.delay(attempt, base_s=_RETRY_BASE_S, max_s=_RETRY_MAX_S, rng=self._rng)
             )
             attempt += 1
+
+    async def once(self, begin: Callable[[], Awaitable[T]]) -> T:
+        """Return the response of a call that must not be sent twice.
+
+        Raises:
+            errors.BeeyardError: As in `call`.
+        """
+        try:
+            return await client.call(begin())
+        except errors.Unavailable as exc:
+            raise self._away(exc) from exc
+
+    def _away(self, cause: errors.Unavailable) -> errors.Unavailable:
+        return errors.Unavailable(
+            f"{self.name} does not answer at {self._socket}: is it running? ({cause.message})",
+            reason="NEIGHBOUR_UNAVAILABLE",
+            metadata={"neighbour": self.name},
+        )

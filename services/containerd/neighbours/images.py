@@ -9,15 +9,17 @@ from beeyard.image.v1 import image_pb2, image_pb2_grpc, snapshot_pb2, snapshot_p
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.spec import Healthcheck
 from services.containerd.rootfs.mounting import RootMount
+from services.kit.rpc import client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from services.containerd.neighbours.calls import Neighbour
 
 GET_TIMEOUT_S = 30.0
 PREPARE_TIMEOUT_S = 120.0
 """The first container of an image may wait until its layers are unpacked."""
+COMMIT_TIMEOUT_S = 600.0
 _PAGE = 1000
 LABEL = "beeyard.container"
 """Marks the snapshots that are ours: imaged has others."""
@@ -67,6 +69,17 @@ class Images:
         """Remove the writable layer of a container."""
         request = snapshot_pb2.RemoveSnapshotRequest(key=container_id)
         await self._neighbour.call(lambda: self._snapshots.RemoveSnapshot(request, timeout=PREPARE_TIMEOUT_S))
+
+    async def commit(self, request: snapshot_pb2.CommitImageRequest) -> str:
+        """Make an image of a writable layer; return its id. Not repeated: each call makes an image."""
+        stub = self._snapshots
+        response = await self._neighbour.once(lambda: stub.CommitImage(request, timeout=COMMIT_TIMEOUT_S))
+        return str(response.image_id)
+
+    def diff(self, container_id: str) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
+        """Yield what differs from the image."""
+        request = snapshot_pb2.DiffSnapshotRequest(key=container_id)
+        return client.stream(self._snapshots.DiffSnapshot(request))
 
     async def usage_bytes(self, container_id: str) -> int:
         """Return the size of the writable layer of a container."""

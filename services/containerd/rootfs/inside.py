@@ -94,6 +94,23 @@ class Inside:
                 parent = fd
             self._refuse_proc(path, parent)
 
+    def refuse_proc(self, path: str) -> None:
+        """Refuse a directory in /proc, by whatever links it is reached. One that is not there is left to the runtime.
+
+        Raises:
+            errors.Invalid: It lies there (CVE-2024-21626).
+        """
+        try:
+            fd = self._open_directory(path)
+        except OSError as exc:
+            if exc.errno == errno.ELOOP or path.strip("/").split("/", 1)[0] == "proc":
+                raise _not_a_directory(path, exc) from exc
+            return
+        try:
+            self._refuse_proc(path, fd)
+        finally:
+            os.close(fd)
+
     def _open_or_make(self, so_far: str, parent: int, part: str, uid: int, gid: int) -> int:
         try:
             return self._open_directory(so_far)

@@ -94,7 +94,8 @@ async def create(spawner: Spawner, arguments: Sequence[str], bundle: Bundle) -> 
         errors.Internal: conmon itself failed.
         errors.Unavailable: It took too long; the caller takes down what there is.
     """
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    reader = LineReader(read_fd)
     try:
         try:
             errors_fd = os.open(
@@ -114,7 +115,7 @@ async def create(spawner: Spawner, arguments: Sequence[str], bundle: Bundle) -> 
             os.close(write_fd)
         try:
             async with asyncio.timeout(CREATE_TIMEOUT_S):
-                line = await _read_line(read_fd)
+                line = await reader.line()
         except TimeoutError:
             raise errors.Unavailable(
                 f"the runtime did not create the container within {CREATE_TIMEOUT_S:g} s",
@@ -123,7 +124,7 @@ async def create(spawner: Spawner, arguments: Sequence[str], bundle: Bundle) -> 
         finally:
             await wait(process)  # the first process of the double fork, gone already
     finally:
-        os.close(read_fd)
+        reader.close()
     return _parse(line, bundle)
 
 
@@ -171,24 +172,38 @@ def _parse(line: bytes, bundle: Bundle) -> int:
     return pid
 
 
-async def _read_line(fd: int) -> bytes:
-    """Return one line, or what there is before the end."""
-    loop = asyncio.get_running_loop()
-    buffer = bytearray()
-    done: asyncio.Future[None] = loop.create_future()
+class LineReader:
+    """Reads lines from a pipe. Owns the descriptor."""
 
-    def readable() -> None:
-        try:
-            chunk = os.read(fd, 64 << 10)
-        except BlockingIOError:
-            return
-        buffer.extend(chunk)
-        if (not chunk or b"\n" in chunk or len(buffer) > _LINE_BYTES_MAX) and not done.done():
-            done.set_result(None)
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._buffer = bytearray()
 
-    loop.add_reader(fd, readable)
-    try:
-        await done
-    finally:
-        loop.remove_reader(fd)
-    return bytes(buffer).partition(b"\n")[0]
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._fd)
+
+    async def line(self) -> bytes:
+        """Return the next line, or what there is before the end."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def readable() -> None:
+            try:
+                chunk = os.read(self._fd, 64 << 10)
+            except BlockingIOError:
+                return
+            self._buffer.extend(chunk)
+            if (not chunk or b"\n" in chunk or len(self._buffer) > _LINE_BYTES_MAX) and not done.done():
+                done.set_result(None)
+
+        if b"\n" not in self._buffer:
+            loop.add_reader(self._fd, readable)
+            try:
+                await done
+            finally:
+                loop.remove_reader(self._fd)
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        return line

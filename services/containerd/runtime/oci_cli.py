@@ -39,6 +39,11 @@ def create(flavour: Flavour, root: Path, bundle: Path, container_id: str) -> lis
     return [flavour.path, f"--root={root}", "create", f"--bundle={bundle}", container_id]
 
 
+def update(flavour: Flavour, root: Path, resources: Path, container_id: str) -> list[str]:
+    """Return the command that changes limits to those in a file."""
+    return [flavour.path, f"--root={root}", "update", f"--resources={resources}", container_id]
+
+
 def version(flavour: Flavour) -> list[str]:
     """Return the command that prints the version."""
     return [flavour.path, "--version"]

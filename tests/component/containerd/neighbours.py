@@ -5,10 +5,11 @@ Below the socket everything is real; what is missing is images beside one, and n
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
         self.directory = directory
         self.lower = directory / "lower"
         make_rootfs(self.lower)
+        self.commits: list[snapshot_pb2.CommitImageRequest] = []
+        self.commit_gate = asyncio.Event()
+        self.commit_gate.set()
         self.config = image_pb2.ImageConfig(cmd=["sh"], env=["FROM_IMAGE=1"])
 
     def layer(self, key: str) -> Path:
@@ -98,6 +102,23 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
         ]
         return snapshot_pb2.ListSnapshotsResponse(snapshots=snapshots)
 
+    async def DiffSnapshot(
+        self, request: snapshot_pb2.DiffSnapshotRequest, context: Any
+    ) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
+        upper = self.layer(request.key) / "upper"
+        changes = [
+            snapshot_pb2.PathChange(kind=snapshot_pb2.CHANGE_KIND_ADDED, path=f"/{path.relative_to(upper)}")
+            for path in sorted(upper.rglob("*"))
+        ]
+        yield snapshot_pb2.DiffSnapshotResponse(changes=changes)
+
+    async def CommitImage(
+        self, request: snapshot_pb2.CommitImageRequest, context: Any
+    ) -> snapshot_pb2.CommitImageResponse:
+        self.commits.append(request)
+        await self.commit_gate.wait()
+        return snapshot_pb2.CommitImageResponse(image_id=IMAGE_ID)
+
     async def GetUsage(
         self, request: snapshot_pb2.GetUsageRequest, context: Any
     ) -> snapshot_pb2.GetUsageResponse:
@@ -141,6 +162,15 @@ class FakeNetd(sandbox_pb2_grpc.SandboxServiceServicer):
     ) -> sandbox_pb2.RemoveSandboxResponse:
         self.drop(request.sandbox_id)
         return sandbox_pb2.RemoveSandboxResponse()
+
+    async def UpdatePorts(
+        self, request: sandbox_pb2.UpdatePortsRequest, context: Any
+    ) -> sandbox_pb2.UpdatePortsResponse:
+        if self.failure is not None:
+            raise self.failure
+        del self.sandboxes[request.sandbox_id].ports[:]
+        self.sandboxes[request.sandbox_id].ports.extend(request.ports)
+        return sandbox_pb2.UpdatePortsResponse(ports=request.ports)
 
     async def ListSandboxes(
         self, request: sandbox_pb2.ListSandboxesRequest, context: Any

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.containerd.cgroups import attach_speed, hierarchy
+from services.containerd.cgroups import attach_speed, hierarchy, parse, read
 from services.containerd.cgroups.control import Control
 from services.containerd.cgroups.hierarchy import Hierarchies
 from services.containerd.kernel import mountinfo, processes
@@ -122,3 +122,79 @@ def test_processes_are_told_apart_by_their_start() -> None:
     assert not processes.kill(other)
     assert processes.reference(2**22) is None
     assert processes.command_line(os.getpid()) != []
+
+
+STAT_V2 = "anon 4096\nfile 20480\ninactive_file 12288\nactive_file 8192\n"
+CPU_V2 = "usage_usec 123456\nuser_usec 100000\nnr_periods 5\nnr_throttled 2\nthrottled_usec 789\n"
+IO_V2 = (
+    "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n253:0 rbytes=1 wbytes=2 rios=1 wios=1\n7:0 \n"
+)
+NET_DEV = """\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     500       5    0    0    0     0          0         0      500       5    0    0    0     0       0          0
+  eth0:    1000      10    0    0    0     0          0         0     2000      20    0    0    0     0       0          0
+  eth1:       1       1    0    0    0     0          0         0        2       1    0    0    0     0       0          0
+"""  # noqa: E501 (as the kernel writes it)
+
+
+def test_usage_on_version_2(group: Path, tmp_path: Path) -> None:
+    recorded = {
+        "memory.current": "20480\n",
+        "memory.max": "67108864\n",
+        "memory.stat": STAT_V2,
+        "cpu.stat": CPU_V2,
+        "pids.current": "3\n",
+        "io.stat": IO_V2,
+    }
+    for name, text in recorded.items():
+        (group / name).write_text(text)
+    assert read.usage(Hierarchies(unified=tmp_path), "/b/c", 0) == read.Usage(
+        cpu_ns=123_456_000,
+        throttled_count=2,
+        throttled_ns=789_000,
+        memory_bytes=8192,
+        memory_limit_bytes=67_108_864,
+        pids=3,
+        read_bytes=4097,
+        written_bytes=8194,
+    )
+    (group / "memory.max").write_text("max\n")
+    assert read.usage(Hierarchies(unified=tmp_path), "/b/c", 0).memory_limit_bytes == 0
+    assert read.usage(Hierarchies(unified=tmp_path), "/none", 0) == read.Usage()
+
+
+def test_usage_on_version_1(tmp_path: Path) -> None:
+    recorded = {
+        "memory/memory.usage_in_bytes": "20480\n",
+        "memory/memory.limit_in_bytes": "9223372036854771712\n",
+        "memory/memory.stat": "cache 1\ninactive_file 1\ntotal_inactive_file 12288\n",
+        "cpuacct/cpuacct.usage": "123456789\n",
+        "cpu/cpu.stat": "nr_periods 5\nnr_throttled 2\nthrottled_time 789\n",
+        "pids/pids.current": "3\n",
+        "blkio/blkio.throttle.io_service_bytes_recursive": "8:0 Read 10\n8:0 Write 20\n8:0 Total 30\nTotal 30\n",
+    }
+    for name, text in recorded.items():
+        controller, _, file = name.partition("/")
+        (tmp_path / controller / "b").mkdir(parents=True, exist_ok=True)
+        (tmp_path / controller / "b" / file).write_text(text)
+    hierarchies = Hierarchies(
+        v1={name.partition("/")[0]: tmp_path / name.partition("/")[0] for name in recorded}
+    )
+    assert read.usage(hierarchies, "/b", 0) == read.Usage(
+        cpu_ns=123_456_789,
+        throttled_count=2,
+        throttled_ns=789,
+        memory_bytes=8192,
+        memory_limit_bytes=0,
+        pids=3,
+        read_bytes=10,
+        written_bytes=20,
+    )
+
+
+def test_network_and_machine() -> None:
+    assert parse.network(NET_DEV) == (1001, 2002)
+    assert parse.network("") == (0, 0)
+    assert parse.system_ticks("cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 2\n") == 360
+    assert parse.system_ticks("intr 5") == 0

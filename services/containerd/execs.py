@@ -1,0 +1,224 @@
+"""More processes in running containers (`exec`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.containerd.lifecycle.actor import Exit
+from services.containerd.model.events import Action
+from services.containerd.model.status import State
+from services.containerd.ocispec import process, user
+from services.containerd.ocispec.facts import Identity
+from services.containerd.rootfs.inside import Inside
+from services.containerd.runtime import conmon_exec, oci_cli
+from services.containerd.runtime.conmon import CreateFailed
+from services.containerd.runtime.conmon_exec import ExecProcess
+from services.containerd.streams.control import ControlFifo
+from services.containerd.streams.hub import Hub
+from services.kit import atomic, errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.containerd.lifecycle.actor import Actor
+    from services.containerd.lifecycle.bring_up import Machine
+    from services.containerd.ocispec.facts import Section
+    from services.kit.seams import Clock, NewId
+    from services.kit.tasks import Supervisor
+
+STARTS_MAX = 8
+RUNNING_MAX = 1_000
+"""Of all containers together."""
+_DIRECTORY = "exec"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecRequest:
+    """What is to be run."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    tty: bool = False
+    stdin: bool = False
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """An exec that runs."""
+
+    id: str
+    pid: int
+    hub: Hub
+    control: ControlFifo
+    ended: asyncio.Task[Exit]
+
+
+class Execs:
+    """Starts execs, and knows those that run.
+
+    An exec belongs to the daemon that started it: when that dies the process runs on, and how it ends is lost.
+    """
+
+    def __init__(self, machine: Machine, supervisor: Supervisor, clock: Clock, new_id: NewId) -> None:
+        self._machine = machine
+        self._supervisor = supervisor
+        self._clock = clock
+        self._new_id = new_id
+        self._slots = asyncio.Semaphore(STARTS_MAX)
+        self._sessions: dict[str, Session] = {}
+
+    def find(self, exec_id: str) -> Session:
+        """Return an exec that runs.
+
+        Raises:
+            errors.NotFound: It does not (EXEC_NOT_FOUND).
+        """
+        session = self._sessions.get(exec_id)
+        if session is None:
+            raise errors.NotFound(f"no such exec runs: {exec_id[:80]}", reason="EXEC_NOT_FOUND")
+        return session
+
+    async def start(self, actor: Actor, request: ExecRequest, hub: Hub) -> Session:
+        """Start a process.
+
+        Args:
+            actor: The container.
+            request: What to run.
+            hub: Its streams; who joins before this is called misses nothing.
+
+        Raises:
+            errors.FailedPrecondition: The container does not run, or the program cannot be executed (START_FAILED).
+        """
+        _check(actor, request)
+        if len(self._sessions) >= RUNNING_MAX:
+            raise errors.Exhausted(f"{RUNNING_MAX} execs run already", reason="TOO_MANY_EXECS")
+        exec_id = self._new_id()
+        directory = self._machine.layout.bundle(actor.record.id).path / _DIRECTORY / exec_id
+        async with contextlib.AsyncExitStack() as opened:
+            opened.callback(shutil.rmtree, directory, ignore_errors=True)
+            actor.tell(Action.EXEC_CREATE, execID=exec_id)
+            async with self._slots:
+                section = await asyncio.to_thread(self._section, actor, request)
+                directory.mkdir(mode=0o700, parents=True)
+                atomic.write(directory / conmon_exec.PROCESS_FILE, json.dumps(section).encode(), fsync=False)
+                running = await opened.enter_async_context(ExecProcess(directory))
+                pid = await self._begin(actor, request, directory, running, hub)
+            session = Session(
+                id=exec_id,
+                pid=pid,
+                hub=hub,
+                control=ControlFifo(directory, self._clock),
+                ended=self._supervisor.spawn(
+                    self._until_end(actor, exec_id, running, hub, opened.pop_all()),
+                    f"exec {exec_id[:12]}",
+                    critical=False,
+                ),
+            )
+        self._sessions[exec_id] = session
+        actor.tell(Action.EXEC_START, execID=exec_id)
+        return session
+
+    async def _begin(
+        self, actor: Actor, request: ExecRequest, directory: Path, running: ExecProcess, hub: Hub
+    ) -> int:
+        machine = self._machine
+        flavour = machine.flavours.get(actor.status.runtime)
+        if flavour is None:
+            raise errors.FailedPrecondition(
+                f"the runtime {actor.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
+            )
+        arguments = conmon_exec.argv(
+            machine.conmon,
+            flavour,
+            machine.layout,
+            actor.record.id,
+            directory,
+            tty=request.tty,
+            stdin=request.stdin,
+        )
+        await running.prepare(machine.spawners[flavour.private_namespace], arguments)
+        await hub.begin(directory, stays=request.stdin)
+        try:
+            return await running.begin()
+        except CreateFailed as exc:
+            await hub.end()
+            code = oci_cli.start_exit_code(exc.message, request.argv[0])
+            raise errors.FailedPrecondition(
+                f"cannot execute {request.argv[0]}: {oci_cli.explain(exc.message)}",
+                reason="START_FAILED",
+                metadata={
+                    "exit_code": str(code if code != oci_cli.EXIT_DAEMON else oci_cli.EXIT_CANNOT_EXECUTE)
+                },
+            ) from exc
+
+    async def _until_end(
+        self, actor: Actor, exec_id: str, running: ExecProcess, hub: Hub, opened: contextlib.AsyncExitStack
+    ) -> Exit:
+        async with opened:
+            try:
+                code = await running.ended()
+                ended = Exit(exit_code=code)
+            except errors.BeeyardError as exc:
+                ended = Exit(exit_code=255, error=exc.message)
+            await hub.end()
+            self._sessions.pop(exec_id, None)
+            actor.tell(Action.EXEC_DIE, execID=exec_id, exitCode=str(ended.exit_code))
+            return ended
+
+    def _section(self, actor: Actor, request: ExecRequest) -> Section:
+        """Return the process object: the container's own, with what is asked."""
+        bundle = self._machine.layout.bundle(actor.record.id)
+        main = json.loads(bundle.config.read_bytes())["process"]
+        with Inside(bundle.rootfs) as inside:
+            identity = user.resolve(
+                request.user,
+                passwd=inside.read_text("/etc/passwd"),
+                group=inside.read_text("/etc/group"),
+                default=_identity(main["user"]),
+            )
+            inside.refuse_proc(request.workdir or str(main["cwd"]))
+        return process.exec_section(
+            main,
+            argv=request.argv,
+            env=request.env,
+            identity=identity,
+            workdir=request.workdir,
+            tty=request.tty,
+            privileged=request.privileged,
+            available=self._machine.host.capabilities,
+        )
+
+
+def _check(actor: Actor, request: ExecRequest) -> None:
+    name = actor.record.name
+    if not request.argv or not request.argv[0]:
+        raise errors.Invalid("no command is given", reason="SPEC_INVALID")
+    if any("\0" in text for text in (*request.argv, *request.env, request.workdir)):
+        raise errors.Invalid("a text holds a NUL byte", reason="SPEC_INVALID")
+    if request.workdir and not request.workdir.startswith("/"):
+        raise errors.Invalid(f"the working directory {request.workdir!r} is not an absolute path")
+    if actor.status.state is State.PAUSED:
+        raise errors.FailedPrecondition(
+            f"container {name}: it is paused: unpause it first", reason="CONTAINER_PAUSED"
+        )
+    if actor.status.state is not State.RUNNING:
+        raise errors.FailedPrecondition(
+            f"container {name}: it is not running", reason="CONTAINER_NOT_RUNNING"
+        )
+
+
+def _identity(recorded: Section) -> Identity:
+    groups = recorded.get("additionalGids")
+    return Identity(
+        uid=int(str(recorded["uid"])),
+        gid=int(str(recorded["gid"])),
+        groups=tuple(groups) if isinstance(groups, list) else (),
+    )

@@ -1,0 +1,141 @@
+"""Update, stats, top, diff, commit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import spec_pb2
+from services.kit import errors
+from services.kit.rpc import client
+from tests.component.containerd.yard import Yard
+
+pytestmark = pytest.mark.root
+
+
+async def update(yard: Yard, container: str, **fields: object) -> pb.UpdateContainerResponse:
+    request = pb.UpdateContainerRequest(container=container, **fields)  # type: ignore[arg-type]
+    return await client.call(yard.stub.UpdateContainer(request))
+
+
+def limit(yard: Yard, container: str, name: str) -> str:
+    controller = name.partition(".")[0]
+    return Path(f"/sys/fs/cgroup/{controller}/{yard.cgroup_parent}/{container}/{name}").read_text().strip()
+
+
+async def test_limits_change_while_it_runs(each: Yard) -> None:
+    container = await each.create("sleep", "1000", resources=spec_pb2.Resources(memory_bytes=64 << 20))
+    await each.start(container)
+    bigger = spec_pb2.Resources(
+        memory_bytes=96 << 20, memory_swap_bytes=192 << 20, nano_cpus=250_000_000, pids_limit=9
+    )
+    await update(each, container, resources=bigger)
+    assert limit(each, container, "memory.limit_in_bytes") == str(96 << 20)
+    assert limit(each, container, "memory.memsw.limit_in_bytes") == str(192 << 20)
+    assert limit(each, container, "cpu.cfs_quota_us") == "25000"
+    assert limit(each, container, "pids.max") == "9"
+    always = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_ALWAYS)
+    await update(each, container, restart=always)
+    found = (await each.get(container)).spec
+    assert found.resources.memory_bytes == 96 << 20
+    assert found.restart.condition == spec_pb2.RESTART_CONDITION_ALWAYS
+    for bad in (spec_pb2.Resources(memory_bytes=1), spec_pb2.Resources(shm_bytes=1 << 20)):
+        with pytest.raises(errors.Invalid):
+            await update(each, container, resources=bad)
+    assert (await each.get(container)).spec == found
+    await each.kill_daemon()
+    await each.start_daemon()
+    assert (await each.get(container)).spec == found
+
+
+async def test_ports_change_while_it_runs(one: Yard) -> None:
+    network = spec_pb2.Network(mode="bridge", ports=[spec_pb2.PortBinding(host_port=81, container_port=80)])
+    response = await client.call(
+        one.stub.CreateContainer(
+            pb.CreateContainerRequest(
+                spec=spec_pb2.ContainerSpec(image="busybox", cmd=["sleep", "1000"], network=network)
+            )
+        )
+    )
+    await one.start(response.id)
+    await update(
+        one, response.id,
+        publish_add=[spec_pb2.PortBinding(host_port=82, container_port=90)],
+        publish_remove=[spec_pb2.PortBinding(container_port=80)],
+    )  # fmt: skip
+    assert [port.host_port for port in one.netd.sandboxes[response.id].ports] == [82]
+    one.netd.failure = errors.AlreadyExists("port 83 is in use", reason="PORT_IN_USE")
+    with pytest.raises(errors.AlreadyExists):
+        await update(one, response.id, publish_add=[spec_pb2.PortBinding(host_port=83, container_port=91)])
+    assert [port.host_port for port in (await one.get(response.id)).spec.network.ports] == [82]
+
+
+async def test_stats_and_top(each: Yard) -> None:
+    container = await each.create(
+        "sh", "-c", "while :; do :; done", name="busy", resources=spec_pb2.Resources(memory_bytes=64 << 20)
+    )
+    pid = await each.start(container)
+    call = client.stream(each.stub.GetStats(pb.GetStatsRequest(containers=["busy"])))
+    first = (await anext(call)).stats[0]
+    second = (await anext(call)).stats[0]
+    await call.aclose()
+    assert first.cpu_percent == 0
+    assert second.cpu_percent > 5
+    assert second.cpu_usage_ns > first.cpu_usage_ns
+    assert 0 < second.memory_bytes < second.memory_limit_bytes == 64 << 20
+    assert second.pids == 1
+    top = await client.call(each.stub.ListProcesses(pb.ListProcessesRequest(container="busy")))
+    assert top.titles[:2] == ["UID", "PID"]
+    assert [row.values[1] for row in top.rows] == [str(pid)]
+    with pytest.raises(errors.Invalid):
+        await client.call(
+            each.stub.ListProcesses(pb.ListProcessesRequest(container="busy", ps_args=["-o", "comm"]))
+        )
+    one_shot = client.stream(each.stub.GetStats(pb.GetStatsRequest(one_shot=True)))
+    assert len([sample async for sample in one_shot]) == 1
+
+
+async def test_diff_and_commit(one: Yard) -> None:
+    container = await one.create("sh", "-c", "touch /new; sleep 1000")
+    await one.start(container)
+    async with asyncio.timeout(10):
+        while not (one.imaged.layer(container) / "upper/new").exists():
+            await asyncio.sleep(0.02)
+    changes = [
+        (change.kind, change.path)
+        async for batch in client.stream(one.stub.DiffContainer(pb.DiffContainerRequest(container=container)))
+        for change in batch.changes
+    ]
+    assert (pb.CHANGE_KIND_ADDED, "/new") in changes
+
+    one.imaged.commit_gate.clear()
+    commit = asyncio.ensure_future(
+        client.call(
+            one.stub.CommitContainer(pb.CommitContainerRequest(container=container, reference="made:1"))
+        )
+    )
+    freezer = Path(f"/sys/fs/cgroup/freezer/{one.cgroup_parent}/{container}/freezer.state")
+    async with asyncio.timeout(10):
+        while freezer.read_text().strip() != "FROZEN":
+            await asyncio.sleep(0.02)
+    assert (await one.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
+    await one.kill_daemon()
+    with pytest.raises(errors.Unavailable):
+        await commit
+    one.imaged.commit_gate.set()
+    await one.start_daemon()
+    async with asyncio.timeout(10):
+        while freezer.read_text().strip() != "THAWED":
+            await asyncio.sleep(0.02)
+
+    response = await client.call(
+        one.stub.CommitContainer(
+            pb.CommitContainerRequest(container=container, reference="made:1", author="me")
+        )
+    )
+    assert response.image_id.startswith("sha256:")
+    assert one.imaged.commits[-1].author == "me"
+    assert freezer.read_text().strip() == "THAWED"

@@ -1,0 +1,148 @@
+"""More processes in a running container."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beeyard.container.v1 import container_pb2 as pb
+from services.kit import errors
+from services.kit.rpc import client
+from tests.component.containerd.yard import Yard
+
+pytestmark = pytest.mark.root
+
+
+async def execute(
+    yard: Yard, container: str, *argv: str, typed: bytes = b"", **fields: Any
+) -> tuple[bytes, pb.ExecResponse]:
+    """Run a process to its end; return what it wrote and the last message."""
+
+    async def requests() -> AsyncIterator[pb.ExecRequest]:
+        yield pb.ExecRequest(spec=pb.ExecSpec(container=container, argv=argv, stdin=bool(typed), **fields))
+        if typed:
+            yield pb.ExecRequest(stdin=typed)
+            yield pb.ExecRequest(stdin_end=pb.StdinEnd())
+
+    output, last = b"", pb.ExecResponse()
+    async for response in client.stream(yard.stub.Exec(requests())):
+        output += response.output.data
+        last = response
+    return output, last
+
+
+async def sleeper(yard: Yard, **fields: Any) -> str:
+    container = await yard.create("sleep", "1000", **fields)
+    await yard.start(container)
+    return container
+
+
+async def test_runs_beside_and_reports(each: Yard) -> None:
+    container = await sleeper(each, env=["BASE=1"])
+    output, last = await execute(each, container, "sh", "-c", "echo $BASE $OWN; id; pwd; exit 4", env=["OWN=2"],
+                                 user="alice", working_dir="/tmp")  # fmt: skip
+    assert last.exit.exit_code == 4
+    assert b"1 2\n" in output
+    assert b"uid=1000(alice)" in output
+    assert output.endswith(b"/tmp\n")
+    status, _ = await execute(each, container, "grep", "-E", "^(Seccomp|CapEff|CapInh):", "/proc/self/status")
+    assert b"Seccomp:\t2" in status
+    assert b"CapEff:\t00000000a80425fb" in status
+    assert b"CapInh:\t0000000000000000" in status
+    await each.remove(container)
+    assert each.remains() == []
+
+
+async def test_input_and_terminal(each: Yard) -> None:
+    container = await sleeper(each)
+    data = bytes(range(256)) * 1000
+    output, last = await execute(each, container, "sha256sum", typed=data)
+
+    assert output.split()[0].decode() == hashlib.sha256(data).hexdigest()
+    assert last.exit.exit_code == 0
+    output, _ = await execute(
+        each,
+        container,
+        "sh",
+        "-c",
+        "sleep 0.2; stty size; tty",
+        tty=True,
+        size=pb.TerminalSize(rows=30, columns=99),
+    )
+    assert b"30 99" in output
+
+
+async def test_what_cannot_be_executed(each: Yard) -> None:
+    container = await sleeper(each)
+    for program, code in (("/no/such", "127"), ("nosuch", "127"), ("/usr/local/bin/plain", "126")):
+        with pytest.raises(errors.FailedPrecondition) as failed:
+            await execute(each, container, program)
+        assert failed.value.metadata["exit_code"] == code, failed.value.message
+    for directory in ("/proc/self/fd/7", "relative"):
+        with pytest.raises(errors.Invalid):
+            await execute(each, container, "true", working_dir=directory)
+    with pytest.raises(errors.Invalid):
+        await execute(each, container)
+    with pytest.raises(errors.Invalid):
+        await execute(each, container, "true", user="nobody-here")
+
+
+async def test_only_where_something_runs(one: Yard) -> None:
+    container = await one.create("sleep", "1000")
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await execute(one, container, "true")
+    assert refused.value.reason == "CONTAINER_NOT_RUNNING"
+    await one.start(container)
+    await client.call(one.stub.PauseContainer(pb.PauseContainerRequest(container=container)))
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await execute(one, container, "true")
+    assert refused.value.reason == "CONTAINER_PAUSED"
+
+
+async def test_detached_and_the_end_of_the_container(one: Yard) -> None:
+    container = await sleeper(one)
+    _, last = await execute(one, container, "sh", "-c", "echo made > /tmp/made; sleep 1000", detach=True)
+    assert last.started.pid > 0
+    async with asyncio.timeout(10):
+        while (await execute(one, container, "cat", "/tmp/made"))[0] != b"made\n":
+            await asyncio.sleep(0.05)
+    running = asyncio.ensure_future(execute(one, container, "sleep", "1000"))
+    await asyncio.sleep(0.3)
+    await one.remove(container)
+    _, last = await running
+    assert last.exit.exit_code == 137
+    assert one.remains() == []
+
+
+async def test_after_a_restart_of_the_daemon(one: Yard) -> None:
+    container = await sleeper(one)
+    await execute(one, container, "sleep", "1000", detach=True)
+    await one.kill_daemon()
+    await one.start_daemon()
+    output, _ = await execute(one, container, "echo", "still")
+    assert output == b"still\n"
+    await one.remove(container)
+    assert one.remains() == []
+
+
+@pytest.mark.slow
+async def test_many_in_a_row_leak_nothing(one: Yard) -> None:
+    container = await sleeper(one)
+    assert one.process is not None
+
+    descriptors = Path(f"/proc/{one.process.pid}/fd")
+
+    async def some(count: int) -> int:
+        for _ in range(count):
+            _, last = await execute(one, container, "true")
+            assert last.exit.exit_code == 0
+        return len(list(descriptors.iterdir()))
+
+    before = await some(5)
+    assert await some(60) <= before + 2
+    assert len(list((one.run / f"containerd/c/{container}/exec").iterdir())) == 0
