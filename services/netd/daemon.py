@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from beeyard.network.v1 import dataplane_pb2_grpc, network_pb2_grpc, sandbox_pb2_grpc
+from beeyard.system.v1 import system_pb2_grpc
 from services.kit import daemon, system
 from services.kit.rpc.server import RpcServer
 from services.kit.tasks import Supervisor
 from services.netd.api.dataplane import DataplaneService
 from services.netd.api.networks import NetworkService
 from services.netd.api.sandboxes import SandboxService
+from services.netd.api.system import Facts, SystemService
 from services.netd.config import NetdConfig
 from services.netd.engine import Engine, Policy, Seams
 from services.netd.files import Files
@@ -57,6 +59,8 @@ async def build(config: NetdConfig, supervisor: Supervisor) -> AsyncIterator[dae
         server.add(network_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkService(engine, clock))
         server.add(sandbox_pb2_grpc.add_SandboxServiceServicer_to_server, SandboxService(engine))
         server.add(dataplane_pb2_grpc.add_DataplaneServiceServicer_to_server, DataplaneService())
+        facts = Facts(state_dir=state, started_at=clock.now(), components=await reconciler.components())
+        server.add(system_pb2_grpc.add_SystemServiceServicer_to_server, SystemService(engine, facts))
         server.listen_unix(config.run / f"{NAME}.sock", SOCKET_GROUP)
         yield [server]
 

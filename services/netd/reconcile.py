@@ -8,7 +8,7 @@ is the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -117,6 +117,10 @@ class Reconciler:
     async def forget_flows(self, addresses: Sequence[IPv4Address], ports: Sequence[HostPort]) -> None:
         """Make connection tracking forget addresses that are gone, and UDP ports whose meaning has changed."""
         await self._run(lambda: self._kernel.forget_flows(addresses, ports))
+
+    async def components(self) -> Mapping[str, str]:
+        """Return the programs and libraries that this rests on, with their versions."""
+        return await self._run(lambda: self._kernel.components())
 
     @property
     def _kernel(self) -> Kernel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Self, assert_never
@@ -57,6 +57,10 @@ class Linux:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def components(self) -> Mapping[str, str]:
+        """Return the programs and libraries that this rests on, with their versions."""
+        return {"libnftables": self._nft.version()}
 
     def close(self) -> None:
         """Let go of everything; the kernel keeps what was applied."""

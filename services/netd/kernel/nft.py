@@ -70,6 +70,11 @@ class Context:
         listing: dict[str, Any] = json.loads(text)
         return listing
 
+    def version(self) -> str:
+        """Return the version of nftables."""
+        answer = json.loads(self._run("list tables", _OUTPUT_JSON))
+        return str(answer["nftables"][0]["metainfo"]["version"])
+
     def _run(self, script: str, flags: int) -> str:
         assert self._context is not None, "the context is closed"
         self._library.nft_ctx_output_set_flags(self._context, flags)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -65,6 +65,10 @@ class Kernel(Protocol):
 
     def forget_flows(self, addresses: Sequence[IPv4Address], ports: Sequence[HostPort]) -> None:
         """Make connection tracking forget addresses that are gone, and UDP ports whose meaning has changed."""
+        ...
+
+    def components(self) -> Mapping[str, str]:
+        """Return the programs and libraries that this rests on, with their versions."""
         ...
 
     def close(self) -> None:

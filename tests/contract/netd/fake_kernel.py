@@ -89,6 +89,9 @@ class FakeKernel:
     def forget_flows(self, addresses: Sequence[IPv4Address], ports: Sequence[HostPort]) -> None:
         self.forgotten += [*addresses, *ports]
 
+    def components(self) -> Mapping[str, str]:
+        return {"memory": "1"}
+
     def close(self) -> None:
         pass
 

@@ -204,3 +204,7 @@ def test_sysctls_of_a_sandbox_are_set(kernel: Kernel) -> None:
 def test_flows_are_forgotten_also_if_there_are_none(kernel: Kernel) -> None:
     port = HostPort(protocol=Protocol.UDP, port=53)
     kernel.forget_flows([IPv4Address("172.17.0.2")], [port])
+
+
+def test_it_says_what_it_rests_on(kernel: Kernel) -> None:
+    assert all(version[0].isdigit() for version in kernel.components().values())

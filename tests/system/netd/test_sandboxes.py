@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from beeyard.network.v1 import network_pb2, sandbox_pb2
+from beeyard.network.v1 import dataplane_pb2, network_pb2, sandbox_pb2
+from beeyard.system.v1 import system_pb2, system_pb2_grpc
 from services.kit import errors
-from services.kit.rpc.client import call
+from services.kit.rpc.client import call, channel_unix
 from tests.system.netd.client import Client, port
 from tests.system.netd.world import NODE, Daemon, Namespace, Server, ask, unanswered, wait_for
 
@@ -229,3 +230,26 @@ async def test_lists_page(netd: Client) -> None:
         if not token:
             break
     assert seen == [f"page-{number}" for number in range(5)]
+
+
+async def test_the_daemon_says_who_it_is(daemon: Daemon, netd: Client) -> None:
+    async with channel_unix(daemon.socket) as channel:
+        system = system_pb2_grpc.SystemServiceStub(channel)
+        assert (await call(system.Ping(system_pb2.PingRequest()))).daemon == "netd"
+        version = await call(system.GetVersion(system_pb2.GetVersionRequest()))
+        assert version.components["libnftables"]
+        await netd.sandbox(ports=[port(80)])
+        info = await call(system.GetInfo(system_pb2.GetInfoRequest()))
+        facts = {fact.key: fact.value for fact in info.facts}
+        assert (facts["SANDBOXES"], facts["PUBLISHED_PORTS"]) == ("1", "1")
+
+
+async def test_what_there_is_not_yet_is_refused_by_name(netd: Client) -> None:
+    for call_ in (
+        netd.dataplane.DeclareNetwork(dataplane_pb2.DeclareNetworkRequest()),
+        netd.dataplane.DeclareService(dataplane_pb2.DeclareServiceRequest()),
+        netd.dataplane.DeclareIngress(dataplane_pb2.DeclareIngressRequest()),
+    ):
+        with pytest.raises(errors.Unsupported) as caught:
+            await call(call_)
+        assert caught.value.reason == "UNSUPPORTED"
