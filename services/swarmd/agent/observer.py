@@ -63,7 +63,7 @@ class Observer:
         self._by_task: dict[str, Container] = {}
         self._task_of: dict[str, str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._starting: set[str] = set()
+        self._expected: set[tuple[str, str]] = set()
         self._touched: set[str] = set()
         self._changed: set[str] = set()
         self._list_wanted = False
@@ -80,14 +80,18 @@ class Observer:
         """Take the container that was just made for a task."""
         self._put(task_id, container)
 
+    def removed(self, container_id: str) -> None:
+        """Take note that a container was just removed."""
+        self._drop(container_id)
+
     @contextlib.contextmanager
-    def starting(self, container_id: str) -> Iterator[None]:
-        """Whoever starts a container reads it afterwards: its start is no news meanwhile."""
-        self._starting.add(container_id)
+    def expecting(self, action: str, container_id: str) -> Iterator[None]:
+        """Whoever starts or stops a container reads it at the end: that it starts or dies meanwhile is no news."""
+        self._expected.add((container_id, action))
         try:
             yield
         finally:
-            self._starting.discard(container_id)
+            self._expected.discard((container_id, action))
 
     async def refresh(self, container_id: str) -> None:
         """Read one container again.
@@ -164,10 +168,10 @@ class Observer:
 
     def _concerns(self, event: Happened) -> bool:
         task_id = self._task_of.get(event.container_id)
-        if task_id is None:
-            return False  # no task's; or a task's that is being made, whose maker will tell
+        if task_id is None or (event.container_id, event.action) in self._expected:
+            return False  # no task's; or whoever makes, starts or stops it will tell
         if event.action == "start":
-            return self._by_task[task_id].phase is Phase.CREATED and event.container_id not in self._starting
+            return self._by_task[task_id].phase is Phase.CREATED
         return event.action in _ACTIONS or event.action.startswith(_HEALTH_ACTION)
 
     def _want(self, container_id: str | None) -> None:

@@ -222,17 +222,18 @@ class Runner:
                 container_id = await tools.engine.create(order)
                 tools.observer.created(task.id, Container(id=container_id, phase=Phase.CREATED))
             case Start():
-                with tools.observer.starting(step.container_id):
+                with tools.observer.expecting("start", step.container_id):
                     await tools.engine.start(step.container_id)
                     await tools.observer.refresh(step.container_id)
             case Stop():
                 spec = task.spec.container
                 grace_ms = spec.stop_grace_ms if spec.HasField("stop_grace_ms") else None
-                await tools.engine.stop(step.container_id, grace_ms)
-                await tools.observer.refresh(step.container_id)
+                with tools.observer.expecting("die", step.container_id):
+                    await tools.engine.stop(step.container_id, grace_ms)
+                    await tools.observer.refresh(step.container_id)
             case Remove():
                 await tools.engine.remove(step.container_id)
-                await tools.observer.refresh(step.container_id)
+                tools.observer.removed(step.container_id)
             case _:
                 assert_never(step)
 
