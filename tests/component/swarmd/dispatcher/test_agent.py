@@ -158,7 +158,7 @@ async def test_the_agent_hears_who_leads(site: Site) -> None:
 
 async def test_a_removed_node_is_told_once_it_calls(site: Site) -> None:
     async with site.manager.lead(), site.agent():
-        await until(lambda: site.manager.node("n1").status.state == READY)
+        await until(lambda: site.membership.messages)
         assert site.membership.messages[0].node.id == "n1"
         await site.manager.store.update(lambda tx: tx.remove(NODES, "n1"))
         await until(lambda: site.membership.removed)
