@@ -135,6 +135,8 @@ class Engine:
         report = await self._reconciler.everything(self._state)
         self._ensure_files()
         self._log_failures(report)
+        for obstacle in await self._reconciler.obstacles():
+            _log.warning("obstacle", what=obstacle)
         _log.info(
             "netd_recovered",
             networks=len(self._state.networks),
@@ -142,6 +144,10 @@ class Engine:
             operations=len(report.operations),
             failures=len(report.failures),
         )
+
+    async def obstacles(self) -> Sequence[str]:
+        """Return what of others on this node is in the way of the containers' packets, as sentences."""
+        return await self._reconciler.obstacles()
 
     async def repair_forever(self) -> None:
         """Compare the kernel with the records from time to time, and mend what somebody else has changed."""

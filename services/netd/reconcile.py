@@ -120,7 +120,11 @@ class Reconciler:
 
     async def components(self) -> Mapping[str, str]:
         """Return the programs and libraries that this rests on, with their versions."""
-        return await self._run(lambda: self._kernel.components())
+        return await self._run(self._kernel.components)
+
+    async def obstacles(self) -> Sequence[str]:
+        """Return what of others is in the way of our packets, as sentences."""
+        return await self._run(self._kernel.obstacles)
 
     @property
     def _kernel(self) -> Kernel:

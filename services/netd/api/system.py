@@ -76,6 +76,7 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             state_dir=str(self._facts.state_dir),
             facts=[pb.InfoFact(key=key, label=label, value=value) for key, label, value in facts],
+            warnings=await self._engine.obstacles(),
         )
 
     async def GetDiskUsage(

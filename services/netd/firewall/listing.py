@@ -33,6 +33,19 @@ def parse(listing: Mapping[str, Any]) -> Seen:
     )
 
 
+def forward_drops(listing: Mapping[str, Any], own_table: str) -> list[str]:
+    """Return the chains of others that drop what is forwarded by default; a table of ours cannot overrule them."""
+    chains = [entry["chain"] for entry in listing.get("nftables", []) if "chain" in entry]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "forward"
+        and chain.get("policy") == "drop"
+        and chain["family"] in {"ip", "inet"}
+        and chain["table"] != own_table
+    ]
+
+
 def _hook(body: Mapping[str, Any]) -> Hook | None:
     if "hook" not in body:
         return None

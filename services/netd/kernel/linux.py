@@ -62,6 +62,14 @@ class Linux:
         """Return the programs and libraries that this rests on, with their versions."""
         return {"libnftables": self._nft.version()}
 
+    def obstacles(self) -> Sequence[str]:
+        """Return what of others is in the way of our packets, as sentences."""
+        return [
+            f"the chain {where} drops what is forwarded unless its own table says otherwise:"
+            " containers may not reach, nor be reached from, outside"
+            for where in listing.forward_drops(self._nft.list_chains(), ruleset.TABLE)
+        ]
+
     def close(self) -> None:
         """Let go of everything; the kernel keeps what was applied."""
         for handle in self._handles.values():

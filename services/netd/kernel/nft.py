@@ -70,6 +70,11 @@ class Context:
         listing: dict[str, Any] = json.loads(text)
         return listing
 
+    def list_chains(self) -> dict[str, Any]:
+        """Return the chains of all tables as `nft -j list chains` shows them."""
+        listing: dict[str, Any] = json.loads(self._run("list chains", _OUTPUT_JSON | _OUTPUT_NUMERIC))
+        return listing
+
     def version(self) -> str:
         """Return the version of nftables."""
         answer = json.loads(self._run("list tables", _OUTPUT_JSON))

@@ -71,6 +71,10 @@ class Kernel(Protocol):
         """Return the programs and libraries that this rests on, with their versions."""
         ...
 
+    def obstacles(self) -> Sequence[str]:
+        """Return what of others is in the way of our packets, as sentences."""
+        ...
+
     def close(self) -> None:
         """Let go of everything; the kernel keeps what was applied."""
         ...

@@ -92,6 +92,9 @@ class FakeKernel:
     def components(self) -> Mapping[str, str]:
         return {"memory": "1"}
 
+    def obstacles(self) -> Sequence[str]:
+        return []
+
     def close(self) -> None:
         pass
 

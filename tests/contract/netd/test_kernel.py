@@ -208,3 +208,8 @@ def test_flows_are_forgotten_also_if_there_are_none(kernel: Kernel) -> None:
 
 def test_it_says_what_it_rests_on(kernel: Kernel) -> None:
     assert all(version[0].isdigit() for version in kernel.components().values())
+
+
+def test_on_a_node_of_its_own_nothing_is_in_the_way(kernel: Kernel) -> None:
+    converge(kernel, full_state())
+    assert kernel.obstacles() == []

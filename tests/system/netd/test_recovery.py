@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from beeyard.network.v1 import network_pb2
+from beeyard.system.v1 import system_pb2, system_pb2_grpc
 from services.kit.rpc.client import call, channel_unix
 from tests.system.netd.client import Client, port
 from tests.system.netd.world import (
@@ -161,6 +162,28 @@ async def test_the_rules_of_others_are_not_touched(netd: Client, daemon: Daemon,
     daemon.start()
     assert node.run("nft", "list", "table", "ip", "theirs") == before
     node.run("nft", "delete", "table", "ip", "theirs")
+
+
+async def test_what_is_in_the_way_is_told(daemon: Daemon, node: Namespace) -> None:
+    """A Docker beside us makes such a chain, and no rule of ours can undo what it drops."""
+    node.run("nft", "add", "table", "ip", "filter")
+    node.run(
+        "nft",
+        "add",
+        "chain",
+        "ip",
+        "filter",
+        "FORWARD",
+        "{ type filter hook forward priority 0; policy drop; }",
+    )
+    try:
+        async with channel_unix(daemon.socket) as channel:
+            system = system_pb2_grpc.SystemServiceStub(channel)
+            info = await call(system.GetInfo(system_pb2.GetInfoRequest()))
+        assert len(info.warnings) == 1
+        assert "ip filter FORWARD" in info.warnings[0]
+    finally:
+        node.run("nft", "delete", "table", "ip", "filter")
 
 
 async def test_two_nodes_on_one_machine_do_not_meet(
