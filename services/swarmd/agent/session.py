@@ -105,7 +105,7 @@ class Session:
                 self._managers.leader_hint(address, failure.metadata.get(LEADER_NODE_ID, ""))
                 if address:
                     self._attempt = 0
-            case "NODE_REMOVED":
+            case "NODE_REMOVED" | "CERTIFICATE_BLOCKED":
                 self._membership.node_removed(failure.message)
                 self._attempt = max(self._attempt, _REMOVED_ATTEMPT)  # whoever stops us is on the way
             case _:

@@ -115,8 +115,15 @@ class Dispatcher:
         self, node_id: str, description: objects_pb2.NodeDescription, address: str
     ) -> AsyncGenerator[dispatcher_pb2.OpenSessionResponse, None]:
         """Register a node, and yield what concerns it until the session ends, which raises why."""
-        if self._store.view().get(NODES, node_id) is None:
+        view = self._store.view()
+        if not view.list(CLUSTERS):
+            # A swarm that is being founded: its first node may call before it stands in the store.
+            raise errors.Unavailable(
+                "this manager has not received the swarm's state yet", reason="NOT_READY"
+            )
+        if view.get(NODES, node_id) is None:
             raise _removed(node_id)
+        del view
         session = LiveSession(node_id, self._new_id())
         self._sessions.open(node_id, session.session_id, self._clock.monotonic())
         self._replace(session)

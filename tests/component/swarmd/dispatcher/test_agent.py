@@ -71,7 +71,7 @@ class Site:
 @pytest.fixture
 async def site(socket_dir: Path, tmp_path: Path) -> AsyncIterator[Site]:
     async with yard(socket_dir) as yard_, seat(socket_dir) as manager:
-        await manager.put(node("n1"))
+        await manager.put(objects_pb2.Cluster(id="c"), node("n1"))
         yield Site(manager, yard_, tmp_path)
 
 

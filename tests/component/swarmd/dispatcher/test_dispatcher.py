@@ -72,7 +72,7 @@ class NodeClient:
 @pytest.fixture
 async def manager(socket_dir: Path) -> AsyncIterator[Seat]:
     async with seat(socket_dir) as made:
-        await made.put(node("n1"), node("n2"))
+        await made.put(objects_pb2.Cluster(id="c"), node("n1"), node("n2"))
         yield made
 
 
@@ -163,6 +163,13 @@ async def test_a_node_that_was_removed_is_told(manager: Seat) -> None:
                 while True:
                     await anext(stream)
             assert caught.value.reason == "NODE_REMOVED"
+
+
+async def test_a_swarm_that_is_being_founded_removes_nobody(socket_dir: Path) -> None:
+    async with seat(socket_dir) as fresh, fresh.lead(), connected(fresh, "n1") as n1:
+        with pytest.raises(errors.Unavailable) as caught:
+            await n1.open()
+        assert caught.value.reason == "NOT_READY"
 
 
 async def test_clients_are_no_nodes(manager: Seat) -> None:
