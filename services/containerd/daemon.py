@@ -84,7 +84,13 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
         )
         stack.callback(watcher.close)
         clean_up = CleanUp(machine, control, images, sandboxes, clock)
-        bring_up = BringUp(machine, images, sandboxes, peer=lambda reference: engine.peer(reference))  # noqa: PLW0108 (made below)
+        bring_up = BringUp(
+            machine,
+            images,
+            sandboxes,
+            peer=lambda reference: engine.peer(reference),  # noqa: PLW0108 (made below)
+            clean_ups_done=lambda: engine.clean_ups_done(),  # noqa: PLW0108 (likewise)
+        )
         around = Surroundings(
             work=Hands(machine, control, images, bring_up, clean_up),
             store=store,
@@ -199,7 +205,10 @@ async def _conmon_version(conmon: str) -> str:
 def _tell_end(engine: Engine, container_id: str, event: Exited | ConmonLost) -> None:
     actor = engine.get(container_id)
     if actor is not None:
-        actor.post(event)
+        with contextlib.suppress(
+            errors.Unavailable
+        ):  # the daemon is stopping: the next one reads the exit file
+            actor.post(event)
 
 
 def _tell_init_died(engine: Engine, container_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import faults, messages
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CONTAINERS_MAX = 10_000
 REQUEST_ID_CHARS_MAX = 128
 PREFIX_CHARS_MIN = 1
+CLEAN_UP_WAIT_S = 5.0
 NAME_WAIT_S = 15.0
 """How long a new container waits for a name whose holder is being removed."""
 
@@ -103,6 +105,20 @@ class Engine:
             raise errors.NotFound(f"no such container: {reference[:80]}", reason="CONTAINER_NOT_FOUND")
         return actor
 
+    async def clean_ups_done(self) -> bool:
+        """Wait, not for ever, until no run is being taken down; return whether one was.
+
+        An end is told before what the run held is given back; who then finds a port taken asks here.
+        """
+        deadline = self._around.clock.monotonic() + CLEAN_UP_WAIT_S
+        waited = False
+        while any(actor.status.phase is Phase.CLEANING for actor in self._actors.values()):
+            if self._around.clock.monotonic() >= deadline:
+                break
+            waited = True
+            await self._around.clock.sleep(0.02)
+        return waited
+
     def peer(self, reference: str) -> Record:
         """Return the record of a container that another one shares namespaces with."""
         return self.find(reference).record
@@ -119,6 +135,7 @@ class Engine:
             names.check(name)
         if (again := self._repeated(request_id)) is not None:
             return await self._created(again)
+        spec = self._pinned(spec)
         self._check(spec)
         image = await self._images.config(spec.image, spec.platform)
         resolve.command(spec, image)
@@ -196,6 +213,22 @@ class Engine:
             raise
         self._ids.pop(old, None)
         actor.tell(Action.RENAME, oldName=old)
+
+    def _pinned(self, spec: ContainerSpec) -> ContainerSpec:
+        """Return the specification with other containers named by id: their names may change hands.
+
+        Raises:
+            errors.NotFound: There is no such container.
+        """
+
+        def pinned(mode: str) -> str:
+            kind, separator, reference = mode.partition(":")
+            return (
+                f"container:{self.find(reference).record.id}" if kind == "container" and separator else mode
+            )
+
+        security = replace(spec.security, pid=pinned(spec.security.pid), ipc=pinned(spec.security.ipc))
+        return replace(spec, security=security, network=replace(spec.network, mode=pinned(spec.network.mode)))
 
     def _check(self, spec: ContainerSpec) -> None:
         """Refuse what can be seen to fail without looking at the image."""

@@ -43,6 +43,9 @@ def container(record: Record, layout: Layout, *, readable_log: bool) -> containe
     spec, image = record.spec, record.image
     filled = spec_to_pb.container(record.name, spec)
     filled.labels.update(resolve.labels(spec, image))
+    filled.env[:] = resolve.merged_environment(spec, image)
+    filled.entrypoint[:] = spec.entrypoint if spec.entrypoint is not None else image.entrypoint
+    filled.cmd[:] = resolve.arguments(spec, image)
     filled.stop_signal = resolve.stop_signal(spec, image)
     filled.working_dir = resolve.workdir(spec, image)
     filled.user = resolve.user(spec, image)

@@ -176,12 +176,20 @@ class Actor:
         )
 
     async def _drain(self) -> None:
+        """Take events until there are none.
+
+        A broken invariant stops the daemon: what is on disk is sound, and the next one goes on from that.
+        """
         try:
             with log.context(container=self.record.id[:12]):
                 while self._inbox:
                     event = self._inbox.popleft()
                     for effect in self._automaton.step(event, self._around.clock.now()):
                         await self._perform(effect)
+        except Exception as exc:  # noqa: BLE001 (raised again by the daemon)
+            self._around.supervisor.spawn(
+                _raise(exc), f"fault of container {self.record.id[:12]}", critical=True
+            )
         finally:
             self._busy = False
             self._idle.set()
@@ -339,6 +347,10 @@ class Actor:
 
     def _spawn(self, coro: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         return self._around.supervisor.spawn(coro, f"container {self.record.id[:12]}: {what}", critical=False)
+
+
+async def _raise(exc: Exception) -> None:
+    raise exc
 
 
 def _reach_fault(before: Status, after: Status) -> None:

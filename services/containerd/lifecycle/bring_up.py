@@ -30,8 +30,9 @@ from services.containerd.runtime.conmon import CreateFailed, Streams
 from services.kit import atomic, errors, log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from beeyard.network.v1.sandbox_pb2 import SandboxSpec
     from services.containerd.model.status import Record
     from services.containerd.neighbours.images import Images
     from services.containerd.neighbours.sandboxes import Sandboxes
@@ -48,7 +49,7 @@ STARTS_MAX = 4
 """So many starts at once: more gain little throughput and double the latency of each."""
 _PASSWD, _GROUP = "/etc/passwd", "/etc/group"
 _INIT_PATHS = ("/usr/bin/tini-static", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
-_PROPAGATIONS_SHARED = ("shared", "rshared")
+_TAKEN = frozenset({"PORT_IN_USE", "ADDRESS_IN_USE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +73,22 @@ class BringUp:
 
     Args:
         peer: Returns the record of another container, for namespaces that are shared with it.
+        clean_ups_done: Waits until runs that have ended hold nothing any more; returns whether there were any.
     """
 
     def __init__(
-        self, machine: Machine, images: Images, sandboxes_: Sandboxes, peer: Callable[[str], Record]
+        self,
+        machine: Machine,
+        images: Images,
+        sandboxes_: Sandboxes,
+        peer: Callable[[str], Record],
+        clean_ups_done: Callable[[], Awaitable[bool]],
     ) -> None:
         self._machine = machine
         self._images = images
         self._sandboxes = sandboxes_
         self._peer = peer
+        self._clean_ups_done = clean_ups_done
         self._slots = asyncio.Semaphore(STARTS_MAX)
 
     async def __call__(self, record: Record) -> Run:
@@ -151,11 +159,20 @@ class BringUp:
         wanted = sandboxes.spec_to_pb(record.spec, record.image, name=record.name, hostname=hostname(record))
         try:
             async with asyncio.TaskGroup() as group:
-                network = group.create_task(self._sandboxes.create(record.id, wanted))
+                network = group.create_task(self._sandbox(record.id, wanted))
                 mounts = group.create_task(self._images.mounts(record.id))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
         return network.result(), mounts.result()
+
+    async def _sandbox(self, container_id: str, wanted: SandboxSpec) -> NetworkStatus:
+        """Make the sandbox; a port or address of a container that has just ended is waited for."""
+        try:
+            return await self._sandboxes.create(container_id, wanted)
+        except errors.BeeyardError as exc:
+            if exc.reason not in _TAKEN or not await self._clean_ups_done():
+                raise
+        return await self._sandboxes.create(container_id, wanted)
 
     def _shared_network(self, mode: str) -> NetworkStatus:
         run = self._peer_run(mode)

@@ -39,13 +39,25 @@ def command(spec: ContainerSpec, image: ImageConfig) -> Command:
         errors.Invalid: Neither the user nor the image names a command.
     """
     entrypoint = spec.entrypoint if spec.entrypoint is not None else image.entrypoint
-    arguments = spec.command or (image.command if spec.entrypoint is None else ())
-    argv = (*entrypoint, *arguments)
+    argv = (*entrypoint, *arguments(spec, image))
     if not argv:
         raise errors.Invalid(
             "no command specified: neither the image nor the request names one", reason="SPEC_INVALID"
         )
     return Command(path=argv[0], args=argv[1:])
+
+
+def arguments(spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
+    """Return the arguments of the entry point, or the whole command without one."""
+    return spec.command or (image.command if spec.entrypoint is None else ())
+
+
+def merged_environment(spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
+    """Return what image and user set, without what is set for every container."""
+    merged: dict[str, str] = {}
+    merge_environment(merged, image.env)
+    merge_environment(merged, spec.env)
+    return tuple(f"{name}={value}" for name, value in merged.items())
 
 
 def environment(

@@ -1,0 +1,124 @@
+"""Images and requests that want to break out, or to break the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import spec_pb2
+from services.kit import errors
+from tests.component.containerd.yard import Yard
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+async def test_an_image_whose_kernel_directories_are_links(each: Yard, name: str) -> None:
+    shutil.rmtree(each.imaged.lower / name)
+    (each.imaged.lower / name).symlink_to("tmp")
+    container = await each.create("true")
+    with pytest.raises(errors.FailedPrecondition, match=f"/{name}"):
+        await each.start(container)
+    await each.remove(container)
+    assert each.remains() == []
+
+
+async def test_an_image_with_hostile_files(each: Yard) -> None:
+    canary = each.directory / "canary"
+    canary.write_text("root:x:0:0::/:\nintruder:x:31337:31337::/:\n")
+    lower = each.imaged.lower
+    (lower / "etc/passwd").unlink()
+    (lower / "etc/passwd").symlink_to(canary)
+    (lower / "etc/group").unlink()
+    os.mkfifo(lower / "etc/group")
+    (lower / "jump").symlink_to("/proc/self/fd/7")
+    (lower / "out").symlink_to("../../../../../../../../" + str(each.directory))
+    with pytest.raises(errors.FailedPrecondition, match="intruder"):
+        await each.start(await each.create("true", user="intruder"))
+    with pytest.raises(errors.FailedPrecondition, match="jump"):
+        await each.start(await each.create("true", working_dir="/jump"))
+    _, ended = await each.run_to_end("true", working_dir="/out/made")
+    assert ended.exit_code == 0
+    assert not (each.directory / "made").exists()
+
+
+async def test_the_runtime_is_not_overwritten(each: Yard) -> None:
+    """CVE-2019-5736: an entry point that is the runtime itself, opened for writing from inside."""
+
+    def digests() -> list[str]:
+        return [
+            hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            for path in ("/usr/bin/crun", "/usr/sbin/runc")
+        ]
+
+    before = digests()
+    script = each.imaged.lower / "bin/entry"
+    script.write_text("#!/proc/self/exe\n")
+    script.chmod(0o755)
+    container = await each.create("/bin/entry")
+    try:
+        await each.start(container)
+        await each.until_state(container, pb.CONTAINER_STATE_EXITED)
+    except errors.FailedPrecondition:
+        pass
+    await each.run_to_end("sh", "-c", "for p in /proc/[0-9]*; do echo x > $p/exe; done")
+    assert digests() == before
+
+
+async def test_nobody_but_root_reads_what_is_kept(one: Yard) -> None:
+    container = await one.create(
+        "sleep", "1000", files=[spec_pb2.InlineFile(path="/run/key", data=b"secret")]
+    )
+    await one.start(container)
+    for directory in (one.root / "containerd", one.run / "containerd"):
+        assert directory.stat().st_mode & 0o077 == 0
+    assert (one.run / "containerd.sock").stat().st_mode & 0o007 == 0
+    written = [path for path in one.root.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+    assert [path.name for path in written if "state.db" not in path.name] == []
+
+
+@pytest.mark.slow
+async def test_many_at_once(one: Yard) -> None:
+    """More starts than are done at a time, removals between them, one name for all: nothing is left, nobody hangs."""
+
+    async def life(number: int) -> int:
+        try:
+            container = await one.create(
+                "sh", "-c", f"exit {number % 3}", name="contended" if number % 5 == 0 else ""
+            )
+        except errors.AlreadyExists:
+            return -1
+        waiting = await one.armed_wait(container)
+        await one.start(container)
+        code = (await waiting).exit_code
+        await one.remove(container)
+        return code
+
+    codes = await asyncio.gather(*(life(number) for number in range(40)))
+    assert {code for code in codes if code >= 0} == {0, 1, 2}
+    assert one.remains() == []
+    assert one.state_left() == []
+    assert one.process is not None
+    assert len(list(Path(f"/proc/{one.process.pid}/fd").iterdir())) < 80
+
+
+async def test_a_port_that_a_finished_container_still_holds(one: Yard) -> None:
+    network = spec_pb2.Network(mode="bridge", ports=[spec_pb2.PortBinding(host_port=81, container_port=80)])
+
+    async def once() -> int:
+        request = pb.CreateContainerRequest(
+            spec=spec_pb2.ContainerSpec(image="busybox", cmd=["true"], network=network, auto_remove=True)
+        )
+        created = await one.stub.CreateContainer(request)
+        waiting = await one.armed_wait(created.id)
+        await one.start(created.id)
+        return (await waiting).exit_code
+
+    for _ in range(5):
+        assert await once() == 0
