@@ -49,7 +49,7 @@ def read(parts: tuple[bytes, ...]) -> Reading:
     Raises:
         errors.Invalid: A whiteout of a name that no directory can have: it aims at the directory itself or above.
     """
-    if not parts or not any(part.startswith(PREFIX) for part in parts):
+    if PREFIX not in b"/".join(parts):
         return _ORDINARY
     base = parts[-1]
     if base == OPAQUE and not any(part.startswith(_META_PREFIX) for part in parts[:-1]):

@@ -6,21 +6,17 @@ directory without a row, which `recover` discards.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.imaged import disk, faults, streams
+from services.imaged import faults
 from services.imaged.layers import jobs
-from services.imaged.layers.changes import ChangeKind
-from services.imaged.model import digest as digests
 from services.imaged.model.manifest import LAYERS_MAX
 from services.imaged.snapshots import durability, recovery
 from services.imaged.snapshots.ports import Kind, LayerSpec, Mount, PathChange, Snapshot, Usage
 from services.imaged.snapshots.records import Record, Table
+from services.imaged.snapshots.storage import Storage
 from services.imaged.snapshots.trash import Trash
 from services.kit import errors, log
 
@@ -39,7 +35,7 @@ _log = log.get(__name__)
 
 KEY_CHARS_MAX = 256
 LABELS_MAX = 100
-CHANGES_BATCH_MAX = 1000
+_COMMITTED_FROM = "beeyard.committed-from"
 
 
 class LocalSnapshots:
@@ -57,11 +53,11 @@ class LocalSnapshots:
         self._driver = driver
         self._table = Table(driver.name)
         self._database = database
-        self._workers = workers
         self._supervisor = supervisor
         self._clock = clock
         self._new_id = new_id
         self._trash = Trash(driver, supervisor, clock)
+        self._storage = Storage(driver, workers, self._trash)
         self._boot_id = durability.boot_id()
 
     @property
@@ -120,7 +116,7 @@ class LocalSnapshots:
         record = Record(snapshot=snapshot, directory=directory)
         directories = [ancestor.directory for ancestor in parents]
         if directory:
-            await self._create(directory, directories)
+            await self._storage.create(directory, directories)
         faults.point("prepare.before_record")
         try:
             await self._database.write(lambda connection: self._insert(connection, record))
@@ -132,7 +128,7 @@ class LocalSnapshots:
     async def mounts(self, key: str) -> tuple[Mount, ...]:
         """Return how to mount a snapshot."""
         record, *parents = await self._ancestry(key)
-        if record.directory and not Path(self._driver.target(record.directory)).is_dir():
+        if record.directory and not self._storage.exists(record.directory):
             raise errors.FailedPrecondition(
                 f"the files of snapshot {key} are gone from the disk", reason="SNAPSHOT_LOST"
             )
@@ -149,8 +145,8 @@ class LocalSnapshots:
             raise not_found(key)
         if record.snapshot.kind is not Kind.ACTIVE:
             raise _not_active(key)
-        await asyncio.to_thread(durability.sync, self._driver.target(record.directory))
-        measured = await self._workers.measure(self._driver.target(record.directory))
+        await self._storage.sync(record.directory)
+        measured = await self._storage.measure(record.directory)
 
         def move(connection: sqlite3.Connection) -> None:
             current = self._table.get(connection, key)
@@ -185,7 +181,7 @@ class LocalSnapshots:
             )
         directory = self._new_name()
         try:
-            result = await self._apply(
+            result = await self._storage.unpack(
                 layer, blob, directory, [parent.directory for parent in parents], on_progress
             )
             faults.point("unpack.before_record")
@@ -248,24 +244,20 @@ class LocalSnapshots:
         record = await self._get(key)
         if record.snapshot.kind is not Kind.ACTIVE:
             return Usage(size_bytes=record.size_bytes, inode_count=record.inode_count)
-        measured = await self._workers.measure(self._driver.target(record.directory))
+        measured = await self._storage.measure(record.directory)
         return Usage(size_bytes=measured.size_bytes, inode_count=measured.inode_count)
 
     async def changes(self, key: str) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield changed paths in batches."""
-        job = jobs.ListChangesJob(comparison=await self._comparison(key))
-        rest = b""
-        async with contextlib.aclosing(
-            streams.from_pipe(lambda output: self._workers.list_changes(job, output))
-        ) as chunks:
-            async for chunk in chunks:
-                *lines, rest = (rest + chunk).split(b"\n")
-                for start in range(0, len(lines), CHANGES_BATCH_MAX):
-                    yield [_change(line) for line in lines[start : start + CHANGES_BATCH_MAX]]
+        directory, parents = await self._stacked(key)
+        async with contextlib.aclosing(self._storage.changes(directory, parents)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def export(self, key: str, output: int) -> jobs.ExportResult:
         """Write the changes of a snapshot as a layer's tar."""
-        return await self._workers.export(jobs.ExportJob(comparison=await self._comparison(key)), output)
+        directory, parents = await self._stacked(key)
+        return await self._storage.export(directory, parents, output)
 
     async def purged(self) -> None:
         """Return when what had been discarded before the call is gone from the disk."""
@@ -278,44 +270,6 @@ class LocalSnapshots:
         raise errors.AlreadyExists(
             f"there is another snapshot with the key {snapshot.key}", reason="SNAPSHOT_EXISTS"
         )
-
-    async def _create(self, directory: str, parents: Sequence[str]) -> None:
-        try:
-            await self._driver.create(directory, parents)
-        except OSError as error:
-            await self._trash.discard_now(directory)
-            raise _of_os_error(error) from error
-        except BaseException:
-            await self._trash.discard_now(directory)
-            raise
-
-    async def _apply(
-        self,
-        layer: LayerSpec,
-        blob: int,
-        directory: str,
-        parents: Sequence[str],
-        on_progress: Callable[[int], None] | None,
-    ) -> jobs.ApplyResult:
-        await self._create(directory, parents)
-        faults.point("snapshot.directory_made")
-        job = jobs.ApplyJob(
-            lower_dirs=self._driver.lower_dirs(parents),
-            with_diff_id=layer.diff_id is not None,
-            limits=layer.limits,
-        )
-        target = os.open(self._driver.target(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            result = await self._workers.apply(job, blob, target, on_progress)
-        finally:
-            os.close(target)
-        if layer.diff_id is not None and digests.Digest(result.diff_id_hex) != layer.diff_id:
-            raise errors.Invalid(
-                f"a layer unpacks to content {result.diff_id_hex[:12]}, but the image says {layer.diff_id.short}:"
-                " the image is damaged or forged",
-                reason="DIGEST_MISMATCH",
-            )
-        return result
 
     def _insert(self, connection: sqlite3.Connection, record: Record) -> None:
         snapshot = record.snapshot
@@ -354,11 +308,11 @@ class LocalSnapshots:
             raise not_found(missing)
         return records
 
-    async def _comparison(self, key: str) -> jobs.Comparison:
+    async def _stacked(self, key: str) -> tuple[str, list[str]]:
         record, *parents = await self._ancestry(key)
         if not record.directory:
             raise _not_active(key)
-        return self._driver.comparison(record.directory, [parent.directory for parent in parents])
+        return record.directory, [parent.directory for parent in parents]
 
     def _mounts_of(self, record: Record, parents: Sequence[str]) -> tuple[Mount, ...]:
         if record.snapshot.kind is Kind.VIEW:
@@ -371,14 +325,8 @@ class LocalSnapshots:
         return self._new_id()[:16]
 
     async def _make_durable(self, key: str, directory: str) -> None:
-        try:
-            await asyncio.to_thread(durability.sync, self._driver.target(directory))
-        except FileNotFoundError:
-            return  # removed already
-        await self._database.write(lambda connection: self._table.mark_durable(connection, key))
-
-
-_COMMITTED_FROM = "beeyard.committed-from"
+        if await self._storage.sync(directory):
+            await self._database.write(lambda connection: self._table.mark_durable(connection, key))
 
 
 def not_found(key: str) -> errors.NotFound:
@@ -390,11 +338,6 @@ def not_found(key: str) -> errors.NotFound:
     )
 
 
-def _change(line: bytes) -> PathChange:
-    kind, _, path = line.decode().partition(" ")
-    return PathChange(ChangeKind(kind), path)
-
-
 def _not_active(key: str) -> errors.FailedPrecondition:
     return errors.FailedPrecondition(f"snapshot {key} is not a writable one", reason="SNAPSHOT_NOT_ACTIVE")
 
@@ -404,9 +347,3 @@ def _check_key(key: str) -> None:
         raise errors.Invalid(
             f"a snapshot's key has 1 to {KEY_CHARS_MAX} printable characters", reason="SNAPSHOT_KEY_INVALID"
         )
-
-
-def _of_os_error(error: OSError) -> errors.BeeyardError:
-    if disk.is_full(error):
-        return disk.full()
-    return errors.Internal(f"cannot make a snapshot: {error}", reason="SNAPSHOT_IO")

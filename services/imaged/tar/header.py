@@ -68,7 +68,12 @@ def parse(block: bytes) -> RawHeader:
 
 def number(field: bytes, what: str) -> int:
     """Return a numeric field: octal digits, or GNU's base 256 when the top bit of the first byte is set."""
-    if field[0] & 0x80:
+    if field[0] < 0x80:
+        try:
+            return int(field.rstrip(b"\0 ") or b"0", 8)  # nearly every field there is
+        except ValueError:
+            pass
+    else:
         value = int.from_bytes(field, "big", signed=False)
         bits = 8 * len(field) - 1
         value &= (1 << bits) - 1
@@ -120,11 +125,11 @@ def render(
 
 def _check(block: bytes, checksum: bytes) -> None:
     stated = number(checksum, "checksum")
-    rest = block[:148] + block[156:]
-    if sum(rest) + 8 * 32 == stated:
+    blanks = 8 * 32 - sum(block[_CHECKSUM])
+    if sum(block) + blanks == stated:
         return
     # Old tars added signed characters; they differ only where a byte is above 127.
-    if sum(byte - 256 if byte > 127 else byte for byte in rest) + 8 * 32 == stated:
+    if sum(byte - 256 if byte > 127 else byte for byte in block) + blanks == stated:
         return
     raise invalid("a header's checksum is wrong: the file is damaged, or it is not a tar archive")
 

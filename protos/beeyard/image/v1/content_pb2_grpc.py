@@ -29,7 +29,8 @@ class ContentServiceStub:
     """ContentService reads and writes content-addressed blobs (OCI: manifests, configurations, layers).
 
     Peers of a swarm call Stat and Read over mTLS through the node gateway; Write is local only.
-    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, OFFSET_INVALID, DISK_FULL, INGEST_BUSY.
+    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, CONTENT_TRUNCATED (less came than was announced; it is
+    kept), OFFSET_INVALID, LEASE_NOT_FOUND, DISK_FULL, INGEST_BUSY.
     """
 
     def __init__(self, channel):
@@ -64,7 +65,8 @@ class ContentServiceServicer:
     """ContentService reads and writes content-addressed blobs (OCI: manifests, configurations, layers).
 
     Peers of a swarm call Stat and Read over mTLS through the node gateway; Write is local only.
-    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, OFFSET_INVALID, DISK_FULL, INGEST_BUSY.
+    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, CONTENT_TRUNCATED (less came than was announced; it is
+    kept), OFFSET_INVALID, LEASE_NOT_FOUND, DISK_FULL, INGEST_BUSY.
     """
 
     def Stat(self, request, context):
@@ -131,7 +133,8 @@ class ContentService:
     """ContentService reads and writes content-addressed blobs (OCI: manifests, configurations, layers).
 
     Peers of a swarm call Stat and Read over mTLS through the node gateway; Write is local only.
-    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, OFFSET_INVALID, DISK_FULL, INGEST_BUSY.
+    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, CONTENT_TRUNCATED (less came than was announced; it is
+    kept), OFFSET_INVALID, LEASE_NOT_FOUND, DISK_FULL, INGEST_BUSY.
     """
 
     @staticmethod

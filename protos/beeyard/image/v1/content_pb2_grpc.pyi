@@ -16,7 +16,8 @@ class ContentServiceStub:
     """ContentService reads and writes content-addressed blobs (OCI: manifests, configurations, layers).
 
     Peers of a swarm call Stat and Read over mTLS through the node gateway; Write is local only.
-    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, OFFSET_INVALID, DISK_FULL, INGEST_BUSY.
+    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, CONTENT_TRUNCATED (less came than was announced; it is
+    kept), OFFSET_INVALID, LEASE_NOT_FOUND, DISK_FULL, INGEST_BUSY.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -35,7 +36,8 @@ class ContentServiceServicer(metaclass=abc_1.ABCMeta):
     """ContentService reads and writes content-addressed blobs (OCI: manifests, configurations, layers).
 
     Peers of a swarm call Stat and Read over mTLS through the node gateway; Write is local only.
-    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, OFFSET_INVALID, DISK_FULL, INGEST_BUSY.
+    Error reasons: BLOB_NOT_FOUND, DIGEST_INVALID, DIGEST_MISMATCH, CONTENT_TRUNCATED (less came than was announced; it is
+    kept), OFFSET_INVALID, LEASE_NOT_FOUND, DISK_FULL, INGEST_BUSY.
     """
 
     @abc_1.abstractmethod

@@ -333,7 +333,7 @@ class LoadSpec(message.Message):
     PLATFORMS_FIELD_NUMBER: builtins.int
     @builtins.property
     def platforms(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Only these platforms; empty loads the archive's whole content."""
+        """Only these platforms; empty takes of each image the one for the node, or what there is."""
 
     def __init__(
         self,
@@ -488,7 +488,9 @@ class ListImagesRequest(message.Message):
     """From the previous response."""
     @builtins.property
     def filters(self) -> containers.MessageMap[builtins.str, StringList]:
-        """Filters as Docker's: before, dangling, label, reference, since, until. Values of one key are alternatives."""
+        """Filters as Docker's: before, dangling, label, reference, since, until. Values of `reference` are alternatives;
+        every `label` must match.
+        """
 
     def __init__(
         self,

@@ -31,8 +31,8 @@ class ImageServiceStub:
     References are Docker's: "web", "web:1", "registry.example/team/web@sha256:…". An image may also be named by its id
     (the digest of its configuration), in full or by a unique prefix of at least 4 hex digits.
 
-    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, IMAGE_IN_USE, REFERENCE_AMBIGUOUS, DISK_FULL,
-    ARCHIVE_INVALID, CONTENT_CORRUPT.
+    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, REFERENCE_AMBIGUOUS, IMAGE_IN_USE, IMAGE_HAS_NAMES,
+    DISK_FULL, ARCHIVE_INVALID, DOCUMENT_INVALID, DIGEST_MISMATCH, CONTENT_CORRUPT, PLATFORM_INVALID, FILTER_INVALID.
     """
 
     def __init__(self, channel):
@@ -99,28 +99,33 @@ class ImageServiceServicer:
     References are Docker's: "web", "web:1", "registry.example/team/web@sha256:…". An image may also be named by its id
     (the digest of its configuration), in full or by a unique prefix of at least 4 hex digits.
 
-    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, IMAGE_IN_USE, REFERENCE_AMBIGUOUS, DISK_FULL,
-    ARCHIVE_INVALID, CONTENT_CORRUPT.
+    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, REFERENCE_AMBIGUOUS, IMAGE_IN_USE, IMAGE_HAS_NAMES,
+    DISK_FULL, ARCHIVE_INVALID, DOCUMENT_INVALID, DIGEST_MISMATCH, CONTENT_CORRUPT, PLATFORM_INVALID, FILTER_INVALID.
     """
 
     def Pull(self, request, context):
         """Pull makes the image present: nothing is fetched that is here already. The stream ends after `done`.
         Idempotent. Sources are tried in order: the node's own store, peers of the swarm, the registry.
+        What was fetched before a failure, or the death of the daemon, is not fetched again by the next Pull.
+        Error reasons besides: IMAGE_NOT_FOUND (no source has it, and the message says what each said), PEERS_UNAVAILABLE,
+        CONTENT_UNAVAILABLE (found, but nobody could deliver it whole), PLATFORM_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Import(self, request_iterator, context):
-        """Import makes an image of one layer from a root file system archive (tar, optionally gzip or zstd).
+        """Import makes an image of one layer from a root file system archive: tar, also compressed by gzip, zstd, xz or bzip2.
         The first request carries `spec`, the following ones `chunk`. Not idempotent: each call makes an image.
+        All or nothing: after an error (ARCHIVE_INVALID, CHANGE_INVALID, DISK_FULL) nothing of it is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request_iterator, context):
-        """Load reads a docker-archive or OCI-archive, made by Save or by `docker save`. First `spec`, then `chunk`s.
+        """Load reads a docker-archive or OCI-archive, made by Save or by `docker save`, also compressed. First `spec`, then
+        `chunk`s. All or nothing: after an error no image of the archive is there that was not there before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,8 +248,8 @@ class ImageService:
     References are Docker's: "web", "web:1", "registry.example/team/web@sha256:…". An image may also be named by its id
     (the digest of its configuration), in full or by a unique prefix of at least 4 hex digits.
 
-    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, IMAGE_IN_USE, REFERENCE_AMBIGUOUS, DISK_FULL,
-    ARCHIVE_INVALID, CONTENT_CORRUPT.
+    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, REFERENCE_AMBIGUOUS, IMAGE_IN_USE, IMAGE_HAS_NAMES,
+    DISK_FULL, ARCHIVE_INVALID, DOCUMENT_INVALID, DIGEST_MISMATCH, CONTENT_CORRUPT, PLATFORM_INVALID, FILTER_INVALID.
     """
 
     @staticmethod

@@ -18,21 +18,27 @@ class ImageServiceStub:
     References are Docker's: "web", "web:1", "registry.example/team/web@sha256:…". An image may also be named by its id
     (the digest of its configuration), in full or by a unique prefix of at least 4 hex digits.
 
-    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, IMAGE_IN_USE, REFERENCE_AMBIGUOUS, DISK_FULL,
-    ARCHIVE_INVALID, CONTENT_CORRUPT.
+    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, REFERENCE_AMBIGUOUS, IMAGE_IN_USE, IMAGE_HAS_NAMES,
+    DISK_FULL, ARCHIVE_INVALID, DOCUMENT_INVALID, DIGEST_MISMATCH, CONTENT_CORRUPT, PLATFORM_INVALID, FILTER_INVALID.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     Pull: aio.UnaryStreamMultiCallable[image_pb2.PullRequest, image_pb2.PullResponse]
     """Pull makes the image present: nothing is fetched that is here already. The stream ends after `done`.
     Idempotent. Sources are tried in order: the node's own store, peers of the swarm, the registry.
+    What was fetched before a failure, or the death of the daemon, is not fetched again by the next Pull.
+    Error reasons besides: IMAGE_NOT_FOUND (no source has it, and the message says what each said), PEERS_UNAVAILABLE,
+    CONTENT_UNAVAILABLE (found, but nobody could deliver it whole), PLATFORM_NOT_FOUND.
     """
     Import: aio.StreamUnaryMultiCallable[image_pb2.ImportRequest, image_pb2.ImportResponse]
-    """Import makes an image of one layer from a root file system archive (tar, optionally gzip or zstd).
+    """Import makes an image of one layer from a root file system archive: tar, also compressed by gzip, zstd, xz or bzip2.
     The first request carries `spec`, the following ones `chunk`. Not idempotent: each call makes an image.
+    All or nothing: after an error (ARCHIVE_INVALID, CHANGE_INVALID, DISK_FULL) nothing of it is left.
     """
     Load: aio.StreamStreamMultiCallable[image_pb2.LoadRequest, image_pb2.LoadResponse]
-    """Load reads a docker-archive or OCI-archive, made by Save or by `docker save`. First `spec`, then `chunk`s."""
+    """Load reads a docker-archive or OCI-archive, made by Save or by `docker save`, also compressed. First `spec`, then
+    `chunk`s. All or nothing: after an error no image of the archive is there that was not there before.
+    """
     Save: aio.UnaryStreamMultiCallable[image_pb2.SaveRequest, image_pb2.SaveResponse]
     """Save streams an archive of the named images. The archive is complete when the stream ends without an error."""
     ListImages: aio.UnaryUnaryMultiCallable[image_pb2.ListImagesRequest, image_pb2.ListImagesResponse]
@@ -56,8 +62,8 @@ class ImageServiceServicer(metaclass=abc_1.ABCMeta):
     References are Docker's: "web", "web:1", "registry.example/team/web@sha256:…". An image may also be named by its id
     (the digest of its configuration), in full or by a unique prefix of at least 4 hex digits.
 
-    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, IMAGE_IN_USE, REFERENCE_AMBIGUOUS, DISK_FULL,
-    ARCHIVE_INVALID, CONTENT_CORRUPT.
+    Common error reasons: IMAGE_NOT_FOUND, REFERENCE_INVALID, REFERENCE_AMBIGUOUS, IMAGE_IN_USE, IMAGE_HAS_NAMES,
+    DISK_FULL, ARCHIVE_INVALID, DOCUMENT_INVALID, DIGEST_MISMATCH, CONTENT_CORRUPT, PLATFORM_INVALID, FILTER_INVALID.
     """
 
     @abc_1.abstractmethod
@@ -68,6 +74,9 @@ class ImageServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> abc.AsyncIterator[image_pb2.PullResponse]:
         """Pull makes the image present: nothing is fetched that is here already. The stream ends after `done`.
         Idempotent. Sources are tried in order: the node's own store, peers of the swarm, the registry.
+        What was fetched before a failure, or the death of the daemon, is not fetched again by the next Pull.
+        Error reasons besides: IMAGE_NOT_FOUND (no source has it, and the message says what each said), PEERS_UNAVAILABLE,
+        CONTENT_UNAVAILABLE (found, but nobody could deliver it whole), PLATFORM_NOT_FOUND.
         """
 
     @abc_1.abstractmethod
@@ -76,8 +85,9 @@ class ImageServiceServicer(metaclass=abc_1.ABCMeta):
         request_iterator: abc.AsyncIterator[image_pb2.ImportRequest],
         context: aio.ServicerContext[abc.AsyncIterator[image_pb2.ImportRequest], abc.Awaitable[image_pb2.ImportResponse]],
     ) -> abc.Awaitable[image_pb2.ImportResponse]:
-        """Import makes an image of one layer from a root file system archive (tar, optionally gzip or zstd).
+        """Import makes an image of one layer from a root file system archive: tar, also compressed by gzip, zstd, xz or bzip2.
         The first request carries `spec`, the following ones `chunk`. Not idempotent: each call makes an image.
+        All or nothing: after an error (ARCHIVE_INVALID, CHANGE_INVALID, DISK_FULL) nothing of it is left.
         """
 
     @abc_1.abstractmethod
@@ -86,7 +96,9 @@ class ImageServiceServicer(metaclass=abc_1.ABCMeta):
         request_iterator: abc.AsyncIterator[image_pb2.LoadRequest],
         context: aio.ServicerContext[abc.AsyncIterator[image_pb2.LoadRequest], abc.AsyncIterator[image_pb2.LoadResponse]],
     ) -> abc.AsyncIterator[image_pb2.LoadResponse]:
-        """Load reads a docker-archive or OCI-archive, made by Save or by `docker save`. First `spec`, then `chunk`s."""
+        """Load reads a docker-archive or OCI-archive, made by Save or by `docker save`, also compressed. First `spec`, then
+        `chunk`s. All or nothing: after an error no image of the archive is there that was not there before.
+        """
 
     @abc_1.abstractmethod
     def Save(

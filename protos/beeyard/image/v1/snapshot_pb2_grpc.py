@@ -30,7 +30,8 @@ class SnapshotServiceStub:
 
     A committed snapshot is read-only and may be a parent; an active one is writable and belongs to its key. The caller
     mounts; this service only says what. Drivers outside the product implement this same service.
-    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, IMAGE_NOT_FOUND, DISK_FULL.
+    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, SNAPSHOT_LOST (its
+    directory is gone from the disk), IMAGE_NOT_FOUND, DISK_FULL.
     """
 
     def __init__(self, channel):
@@ -91,7 +92,8 @@ class SnapshotServiceServicer:
 
     A committed snapshot is read-only and may be a parent; an active one is writable and belongs to its key. The caller
     mounts; this service only says what. Drivers outside the product implement this same service.
-    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, IMAGE_NOT_FOUND, DISK_FULL.
+    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, SNAPSHOT_LOST (its
+    directory is gone from the disk), IMAGE_NOT_FOUND, DISK_FULL.
     """
 
     def PrepareSnapshot(self, request, context):
@@ -218,7 +220,8 @@ class SnapshotService:
 
     A committed snapshot is read-only and may be a parent; an active one is writable and belongs to its key. The caller
     mounts; this service only says what. Drivers outside the product implement this same service.
-    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, IMAGE_NOT_FOUND, DISK_FULL.
+    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, SNAPSHOT_LOST (its
+    directory is gone from the disk), IMAGE_NOT_FOUND, DISK_FULL.
     """
 
     @staticmethod

@@ -17,7 +17,8 @@ class SnapshotServiceStub:
 
     A committed snapshot is read-only and may be a parent; an active one is writable and belongs to its key. The caller
     mounts; this service only says what. Drivers outside the product implement this same service.
-    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, IMAGE_NOT_FOUND, DISK_FULL.
+    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, SNAPSHOT_LOST (its
+    directory is gone from the disk), IMAGE_NOT_FOUND, DISK_FULL.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -45,7 +46,8 @@ class SnapshotServiceServicer(metaclass=abc_1.ABCMeta):
 
     A committed snapshot is read-only and may be a parent; an active one is writable and belongs to its key. The caller
     mounts; this service only says what. Drivers outside the product implement this same service.
-    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, IMAGE_NOT_FOUND, DISK_FULL.
+    Error reasons: SNAPSHOT_NOT_FOUND, SNAPSHOT_EXISTS, SNAPSHOT_HAS_CHILDREN, SNAPSHOT_NOT_ACTIVE, SNAPSHOT_LOST (its
+    directory is gone from the disk), IMAGE_NOT_FOUND, DISK_FULL.
     """
 
     @abc_1.abstractmethod
