@@ -51,7 +51,7 @@ class Leadership:
         self.transferee = NOBODY
         self.progress: dict[int, Progress] = {}
         """Every other member, and for a while those that were removed, so that they learn it."""
-        self._follow_config()
+        self._follow_config(log.last_index + 1)
 
     # ---- the log
 
@@ -60,7 +60,7 @@ class Leadership:
         self._log.append(entries)
         self._uncommitted_bytes += sum(entry.size_bytes for entry in entries)
         if any(entry.config is not None for entry in entries):
-            self._follow_config()
+            self._follow_config(entries[0].index)  # what a new member learns first is that it is one
         self.replicate()
 
     def has_room_for(self, size_bytes: int) -> bool:
@@ -353,12 +353,12 @@ class Leadership:
         """Whether a committed configuration has this leader no longer among the voters."""
         return self._log.config_index <= self._log.commit and not self._log.config.is_voter(self._id)
 
-    def _follow_config(self) -> None:
-        """Begin to follow new members; keep telling those that left, for as long as they may need to learn it."""
+    def _follow_config(self, next_index: int) -> None:
+        """Follow new members from `next_index` on; keep telling those that left, as long as they may need to learn it."""
         config = self._log.config
         for member in config.members:
             if member.id != self._id and member.id not in self.progress:
-                self.progress[member.id] = self._new_progress()
+                self.progress[member.id] = self._new_progress(next_index)
             self._departing.pop(member.id, None)
         for gone in [known for known in self.progress if known not in config]:
             self._departing.setdefault(gone, self._ticks + 2 * self._settings.election_ticks_max)
@@ -366,9 +366,9 @@ class Leadership:
         if self.transferee not in config.voters:
             self.transferee = NOBODY
 
-    def _new_progress(self) -> Progress:
+    def _new_progress(self, next_index: int) -> Progress:
         inflights = Inflights(self._settings.inflight_messages_max, self._settings.inflight_bytes_max)
-        progress = Progress(next_index=self._log.last_index + 1, inflights=inflights)
+        progress = Progress(next_index=next_index, inflights=inflights)
         progress.last_heard_tick = self._ticks
         return progress
 
