@@ -237,3 +237,16 @@ def test_an_old_task_is_told_to_end_though_it_has() -> None:
     old, _ = stage.of_slot(1)
     assert old.desired_state == SHUTDOWN
     assert not old.stop_reason, "it ended by itself"
+
+
+def test_attempts_that_were_counted_stay_counted_when_a_task_is_moved() -> None:
+    stage = Stage(replicas=1, task__restart__max_attempts=1, task__restart__delay_ms=0)
+    stage.run()
+    stage.report(stage.newest(1), FAILED)
+    stage.run()
+    stage.set_node(stage.newest(1).node_id, drained=True)
+    stage.run()
+    assert len(stage.newest(1).restarted_at) == 1
+    stage.report(stage.newest(1), FAILED)
+    stage.run(10.0)
+    assert not stage.active()
