@@ -15,13 +15,17 @@ from services.netd.api.dataplane import DataplaneService
 from services.netd.api.networks import NetworkService
 from services.netd.api.sandboxes import SandboxService
 from services.netd.api.system import Facts, SystemService
+from services.netd.api.to_pb import Places
 from services.netd.config import NetdConfig
-from services.netd.engine import Engine, Policy, Seams
 from services.netd.files import Files
 from services.netd.kernel.linux import Linux
+from services.netd.ledger import Ledger, Seams
+from services.netd.networks import Networks
 from services.netd.node_names import NodeNamesReader
 from services.netd.reconcile import Reconciler
 from services.netd.records import Records
+from services.netd.sandboxes import Sandboxes
+from services.netd.upkeep import Upkeep
 
 NAME = "netd"
 SOCKET_GROUP = "beeyard"
@@ -39,28 +43,26 @@ async def build(config: NetdConfig, supervisor: Supervisor) -> AsyncIterator[dae
         reconciler = Reconciler(lambda: Linux(namespaces))
         await reconciler.open()
         stack.push_async_callback(reconciler.close)
-        engine = Engine(
-            records=records,
-            reconciler=reconciler,
-            files=Files(runtime / "files"),
-            namespaces=namespaces,
-            node_names=NodeNamesReader(config.dns_fallback),
-            policy=Policy(
-                networks=config.networks,
-                ephemeral=config.ephemeral,
-                repair_interval_s=config.repair_interval_s,
-            ),
-            seams=Seams(clock=clock, new_id=system.new_hex_id, rng=system.system_rng()),
-            supervisor=supervisor,
-        )
-        await engine.start()
-        supervisor.spawn(engine.repair_forever(), name="repair")
-        server = RpcServer(NAME)
-        server.add(network_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkService(engine, clock))
-        server.add(sandbox_pb2_grpc.add_SandboxServiceServicer_to_server, SandboxService(engine))
-        server.add(dataplane_pb2_grpc.add_DataplaneServiceServicer_to_server, DataplaneService())
+        seams = Seams(clock=clock, new_id=system.new_hex_id, rng=system.system_rng())
+        ledger = Ledger(records, seams, supervisor)
+        files = Files(runtime / "files")
+        node_names = NodeNamesReader(config.dns_fallback)
+        networks = Networks(ledger, reconciler, config.networks)
+        sandboxes = Sandboxes(ledger, reconciler, files, node_names, config.ephemeral)
+        upkeep = Upkeep(ledger, reconciler, files, node_names, config.networks)
+        await upkeep.start()
+        supervisor.spawn(upkeep.repair_forever(clock, config.repair_interval_s), name="repair")
         facts = Facts(state_dir=state, started_at=clock.now(), components=await reconciler.components())
-        server.add(system_pb2_grpc.add_SystemServiceServicer_to_server, SystemService(engine, facts))
+        server = RpcServer(NAME)
+        server.add(
+            network_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkService(ledger, networks, sandboxes)
+        )
+        server.add(
+            sandbox_pb2_grpc.add_SandboxServiceServicer_to_server,
+            SandboxService(ledger, sandboxes, Places(namespaces=namespaces, files=files)),
+        )
+        server.add(dataplane_pb2_grpc.add_DataplaneServiceServicer_to_server, DataplaneService())
+        server.add(system_pb2_grpc.add_SystemServiceServicer_to_server, SystemService(ledger, upkeep, facts))
         server.listen_unix(config.run / f"{NAME}.sock", SOCKET_GROUP)
         yield [server]
 

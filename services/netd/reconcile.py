@@ -8,13 +8,13 @@ is the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from services.kit import errors
+from services.kit import errors, log
 from services.netd.core.networks import Host
 from services.netd.core.state import State
 from services.netd.firewall.table import Table
@@ -27,6 +27,8 @@ from services.netd.plan.diff import diff
 from services.netd.plan.operations import Operation
 
 T = TypeVar("T")
+
+_log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,31 @@ class Reconciler:
         wanted = plans.derive_sandbox(state, sandbox_id, self._table(state))
         links = [end.host_link for namespace in wanted.namespaces.values() for end in namespace.attachments]
         return await self._run(lambda: self._pass(wanted, links=links, sandboxes=[sandbox_id], sysctls=[]))
+
+    async def match(
+        self,
+        state: State,
+        scoped: Callable[[State], Awaitable[Report]],
+        *,
+        subjects: Sequence[str],
+        what: str,
+    ) -> errors.BeeyardError | None:
+        """Make one object match; if that fails, mend everything and look again. Return the error that stays.
+
+        Args:
+            state: What everything is to match.
+            scoped: The pass over the object alone.
+            subjects: What of a failure concerns the object.
+            what: Begins the error.
+        """
+        try:
+            report = await scoped(state)
+            if not report.failures:
+                return None
+            log_failures(report)
+            return (await self.everything(state)).about(*subjects).error(what)
+        except errors.BeeyardError as error:
+            return error
 
     async def survey(self, links: Iterable[str]) -> Host:
         """Return what of the node a new network must not collide with; `links` are ours."""
@@ -169,3 +196,9 @@ class Reconciler:
             raise errors.Internal(
                 f"the kernel does not answer as expected: {error}", reason="KERNEL_FAILED"
             ) from error
+
+
+def log_failures(report: Report) -> None:
+    """Log what a pass could not do; the next periodic one tries it again."""
+    for failure in report.failures:
+        _log.error("kernel_refused", operation=repr(failure.operation), error=str(failure.error))

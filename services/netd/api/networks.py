@@ -8,10 +8,11 @@ from beeyard.network.v1 import network_pb2 as pb
 from beeyard.network.v1 import network_pb2_grpc
 from services.kit import errors
 from services.kit.rpc.types import Context
-from services.kit.seams import Clock
 from services.netd.api import from_pb, paging, to_pb
 from services.netd.core import filters, networks
-from services.netd.engine import Engine
+from services.netd.ledger import Ledger
+from services.netd.networks import Networks
+from services.netd.sandboxes import Sandboxes
 
 REQUEST_ID_CHARS_MAX = 128
 
@@ -19,9 +20,10 @@ REQUEST_ID_CHARS_MAX = 128
 class NetworkService(network_pb2_grpc.NetworkServiceServicer):
     """The node's networks."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, ledger: Ledger, networks_: Networks, sandboxes: Sandboxes) -> None:
+        self._ledger = ledger
+        self._networks = networks_
+        self._sandboxes = sandboxes
 
     async def CreateNetwork(
         self, request: pb.CreateNetworkRequest, context: Context
@@ -30,13 +32,13 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
             raise errors.Invalid(
                 f"request_id: longer than {REQUEST_ID_CHARS_MAX} characters", reason="SPEC_INVALID"
             )
-        made = await self._engine.create_network(from_pb.network_spec(request.spec), request.request_id)
-        return pb.CreateNetworkResponse(network=to_pb.network(self._engine.state, made))
+        made = await self._networks.create(from_pb.network_spec(request.spec), request.request_id)
+        return pb.CreateNetworkResponse(network=to_pb.network(self._ledger.state, made))
 
     async def ListNetworks(
         self, request: pb.ListNetworksRequest, context: Context
     ) -> pb.ListNetworksResponse:
-        wanted, now, state = from_pb.filters(request.filters), self._clock.now(), self._engine.state
+        wanted, now, state = from_pb.filters(request.filters), self._ledger.chance().now, self._ledger.state
         filters.check(wanted, filters.LIST_KEYS)
         chosen = [network for network in state.networks.values() if filters.fits(state, network, wanted, now)]
         part, token = paging.page(chosen, lambda network: network.name, request.page_size, request.page_token)
@@ -45,7 +47,7 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         )
 
     async def GetNetwork(self, request: pb.GetNetworkRequest, context: Context) -> pb.GetNetworkResponse:
-        state = self._engine.state
+        state = self._ledger.state
         found = networks.find(state, request.network)
         return pb.GetNetworkResponse(network=to_pb.network(state, found, with_endpoints=True))
 
@@ -53,7 +55,7 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         self, request: pb.RemoveNetworkRequest, context: Context
     ) -> pb.RemoveNetworkResponse:
         try:
-            removed = await self._engine.remove_network(request.network)
+            removed = await self._networks.remove(request.network)
         except errors.NotFound:
             if request.force:
                 return pb.RemoveNetworkResponse(name=request.network)
@@ -64,14 +66,14 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         self, request: pb.ConnectNetworkRequest, context: Context
     ) -> pb.ConnectNetworkResponse:
         spec = from_pb.endpoint_spec(request.endpoint, network=request.network)
-        endpoint = await self._engine.connect(request.sandbox_id, spec)
-        return pb.ConnectNetworkResponse(endpoint=to_pb.endpoint(self._engine.state, endpoint))
+        endpoint = await self._sandboxes.connect(request.sandbox_id, spec)
+        return pb.ConnectNetworkResponse(endpoint=to_pb.endpoint(self._ledger.state, endpoint))
 
     async def DisconnectNetwork(
         self, request: pb.DisconnectNetworkRequest, context: Context
     ) -> pb.DisconnectNetworkResponse:
         try:
-            was_there = await self._engine.disconnect(request.sandbox_id, request.network)
+            was_there = await self._sandboxes.disconnect(request.sandbox_id, request.network)
         except errors.NotFound:
             if not request.force:
                 raise
@@ -86,5 +88,5 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
     async def PruneNetworks(
         self, request: pb.PruneNetworksRequest, context: Context
     ) -> pb.PruneNetworksResponse:
-        removed = await self._engine.prune_networks(from_pb.filters(request.filters))
+        removed = await self._networks.prune(from_pb.filters(request.filters))
         return pb.PruneNetworksResponse(deleted=sorted(network.name for network in removed))

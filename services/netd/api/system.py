@@ -18,8 +18,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from beeyard.system.v1 import system_pb2 as pb
 from beeyard.system.v1 import system_pb2_grpc
 from services.kit.rpc.types import Context
-from services.netd.engine import Engine
+from services.netd.ledger import Ledger
 from services.netd.model.network import Driver
+from services.netd.upkeep import Upkeep
 
 _DAEMON = "netd"
 _APIS = ("beeyard.network.v1", "beeyard.system.v1")
@@ -38,8 +39,9 @@ class Facts:
 class SystemService(system_pb2_grpc.SystemServiceServicer):
     """About this daemon."""
 
-    def __init__(self, engine: Engine, facts: Facts) -> None:
-        self._engine = engine
+    def __init__(self, ledger: Ledger, upkeep: Upkeep, facts: Facts) -> None:
+        self._ledger = ledger
+        self._upkeep = upkeep
         self._facts = facts
 
     async def Ping(self, request: pb.PingRequest, context: Context) -> pb.PingResponse:
@@ -58,7 +60,7 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
         )
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
-        state = self._engine.state
+        state = self._ledger.state
         started_at = Timestamp()
         started_at.FromDatetime(self._facts.started_at)
         facts = (
@@ -76,7 +78,7 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             state_dir=str(self._facts.state_dir),
             facts=[pb.InfoFact(key=key, label=label, value=value) for key, label, value in facts],
-            warnings=await self._engine.obstacles(),
+            warnings=await self._upkeep.obstacles(),
         )
 
     async def GetDiskUsage(

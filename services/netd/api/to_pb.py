@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from beeyard.network.v1 import network_pb2, sandbox_pb2
 from services.netd.core.state import State, endpoints_of
-from services.netd.engine import Engine
+from services.netd.files import Files
 from services.netd.model.endpoint import Endpoint
 from services.netd.model.network import Network
 from services.netd.model.port import PortBinding, PortSpec
@@ -62,17 +64,25 @@ def endpoint(state: State, value: Endpoint) -> network_pb2.EndpointState:
     )
 
 
-def sandbox(engine: Engine, value: Sandbox) -> sandbox_pb2.Sandbox:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the kernel and netd keep what belongs to the sandboxes."""
+
+    namespaces: Path
+    files: Files
+
+
+def sandbox(state: State, places: Places, value: Sandbox) -> sandbox_pb2.Sandbox:
     """Return a sandbox."""
     created_at = Timestamp()
     created_at.FromDatetime(value.created_at)
-    paths = engine.files.paths(value.id)
+    paths = places.files.paths(value.id)
     on_node = value.spec.mode is Mode.HOST
     return sandbox_pb2.Sandbox(
         id=value.id,
         spec=_sandbox_spec(value.spec),
-        netns_path="" if on_node else str(engine.namespace_path(value.id)),
-        endpoints=[endpoint(engine.state, end) for end in value.endpoints],
+        netns_path="" if on_node else str(places.namespaces / value.id),
+        endpoints=[endpoint(state, end) for end in value.endpoints],
         ports=ports(value.ports),
         hosts_path=str(paths.hosts),
         resolv_conf_path=str(paths.resolv_conf),

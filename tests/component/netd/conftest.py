@@ -14,12 +14,16 @@ from services.kit import system
 from services.kit.tasks import Supervisor
 from services.netd.core.namefiles import NodeNames
 from services.netd.core.networks import Settings
-from services.netd.engine import Engine, Policy, Seams
+from services.netd.core.state import State
 from services.netd.files import Files
 from services.netd.kernel.ports import Kernel
+from services.netd.ledger import Ledger, Seams
 from services.netd.model.port import PortRange
+from services.netd.networks import Networks
 from services.netd.reconcile import Reconciler
 from services.netd.records import Records
+from services.netd.sandboxes import Sandboxes
+from services.netd.upkeep import Upkeep
 from tests.contract.netd.fake_kernel import FakeKernel
 
 
@@ -41,6 +45,25 @@ class TestClock:
         self.instant += timedelta(seconds=seconds)
 
 
+@dataclass(kw_only=True)
+class Netd:
+    """What the daemon is made of, without its API."""
+
+    ledger: Ledger
+    files: Files
+    networks: Networks
+    sandboxes: Sandboxes
+    upkeep: Upkeep
+
+    @property
+    def state(self) -> State:
+        return self.ledger.state
+
+
+def node_names() -> NodeNames:
+    return NodeNames(hosts="", resolv_conf="", fallback=("8.8.8.8",), hostname="node")
+
+
 class Node:
     """A node whose netd can be started again and again on the same records and the same kernel."""
 
@@ -51,31 +74,28 @@ class Node:
         self._directory = directory
 
     @contextlib.asynccontextmanager
-    async def netd(self, kernel: Kernel | None = None) -> AsyncIterator[Engine]:
+    async def netd(self, kernel: Kernel | None = None) -> AsyncIterator[Netd]:
         """Start netd; it ends with the block, in an orderly way or not makes no difference to what is recorded."""
         records = await Records.open(self._directory / "netd.sqlite")
         reconciler = Reconciler(lambda: kernel or self.kernel)
         await reconciler.open()
         try:
             async with Supervisor() as supervisor:
-                engine = Engine(
-                    records=records,
-                    reconciler=reconciler,
-                    files=Files(self.files),
-                    namespaces=self._directory / "ns",
-                    node_names=lambda: NodeNames(
-                        hosts="", resolv_conf="", fallback=("8.8.8.8",), hostname="node"
+                seams = Seams(clock=self.clock, new_id=system.new_hex_id, rng=random.Random(1))
+                ledger = Ledger(records, seams, supervisor)
+                files = Files(self.files)
+                settings = Settings(pool=[IPv4Network("172.16.0.0/12")], prefix=24)
+                netd = Netd(
+                    ledger=ledger,
+                    files=files,
+                    networks=Networks(ledger, reconciler, settings),
+                    sandboxes=Sandboxes(
+                        ledger, reconciler, files, node_names, PortRange(first=40000, last=40999)
                     ),
-                    policy=Policy(
-                        networks=Settings(pool=[IPv4Network("172.16.0.0/12")], prefix=24),
-                        ephemeral=PortRange(first=40000, last=40999),
-                        repair_interval_s=30,
-                    ),
-                    seams=Seams(clock=self.clock, new_id=system.new_hex_id, rng=random.Random(1)),
-                    supervisor=supervisor,
+                    upkeep=Upkeep(ledger, reconciler, files, node_names, settings),
                 )
-                await engine.start()
-                yield engine
+                await netd.upkeep.start()
+                yield netd
         finally:
             await reconciler.close()
             await records.close()

@@ -1,4 +1,4 @@
-"""The engine over a kernel in memory: order of record and effect, what a refusal leaves, what a death leaves."""
+"""netd without its API, over a kernel in memory: record and effect, what a refusal leaves, what a death leaves."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def claims(state: State) -> tuple[object, ...]:
 async def operations_of_create(node: Node) -> list[Operation]:
     """Return what making the sandbox does, and take it back."""
     async with node.netd() as netd:
-        await netd.create_network(NetworkSpec(name="web"))
+        await netd.networks.create(NetworkSpec(name="web"))
         before = len(node.kernel.applied)
-        await netd.create_sandbox(SPEC)
+        await netd.sandboxes.create(SPEC)
         done = node.kernel.applied[before:]
-        await netd.remove_sandbox("s")
+        await netd.sandboxes.remove("s")
     return done
 
 
@@ -82,14 +82,14 @@ async def test_whatever_is_refused_nothing_is_left(node: Node, position: int) ->
 
         node.kernel.refuses = refuses
         with pytest.raises(errors.Internal) as caught:
-            await netd.create_sandbox(SPEC)
+            await netd.sandboxes.create(SPEC)
         assert caught.value.reason == "KERNEL_FAILED"
         node.kernel.refuses = lambda _operation: False
         assert claims(netd.state) == before
-        await netd.repair()
+        await netd.upkeep.repair()
         assert picture(node.kernel) == seen
         assert netd.files.sandboxes() == set()
-        assert (await netd.create_sandbox(SPEC)).id == "s", "and it can be had afterwards"
+        assert (await netd.sandboxes.create(SPEC)).id == "s", "and it can be had afterwards"
 
 
 class Died(BaseException):
@@ -126,9 +126,9 @@ async def dies(node: Node, survives: int, act: str) -> bool:
         async with node.netd(mortal) as netd:
             mortal._survives = survives
             if act == "create":
-                await netd.create_sandbox(SPEC)
+                await netd.sandboxes.create(SPEC)
             else:
-                await netd.remove_sandbox("s")
+                await netd.sandboxes.remove("s")
     except (Died, BaseExceptionGroup):
         return True
     finally:
@@ -145,19 +145,19 @@ async def test_a_death_while_a_sandbox_is_made(node: Node, survives: int) -> Non
         assert set(netd.state.sandboxes) == {"s"}
         assert set(node.kernel.namespaces) == {"s"}
         operations = len(node.kernel.applied)
-        sandbox = await netd.create_sandbox(SPEC)
+        sandbox = await netd.sandboxes.create(SPEC)
         assert len(node.kernel.applied) == operations, "the retry has nothing to do"
         assert netd.files.paths("s").hosts.exists()
-        assert (await netd.repair()).operations == []
+        assert (await netd.upkeep.repair()).operations == []
         assert sandbox == netd.state.sandboxes["s"]
 
 
 @pytest.mark.parametrize("survives", range(3))
 async def test_a_death_while_a_sandbox_is_removed(node: Node, survives: int) -> None:
     async with node.netd() as netd:
-        await netd.create_network(NetworkSpec(name="web"))
+        await netd.networks.create(NetworkSpec(name="web"))
         empty = picture(node.kernel)
-        await netd.create_sandbox(SPEC)
+        await netd.sandboxes.create(SPEC)
     await dies(node, survives, "remove")
     async with node.netd() as netd:
         assert netd.state.sandboxes == {}
@@ -167,52 +167,52 @@ async def test_a_death_while_a_sandbox_is_removed(node: Node, survives: int) -> 
 
 async def test_what_is_recorded_is_read_again(node: Node) -> None:
     async with node.netd() as netd:
-        await netd.create_network(NetworkSpec(name="web", labels={"k": "v"}, internal=False), "request-1")
-        await netd.create_sandbox(SPEC)
-        await netd.create_sandbox(SandboxSpec(id="t", ports=(PortSpec(target=PortRange(first=1, last=3)),)))
-        await netd.remove_sandbox("t")
+        await netd.networks.create(NetworkSpec(name="web", labels={"k": "v"}, internal=False), "request-1")
+        await netd.sandboxes.create(SPEC)
+        await netd.sandboxes.create(SandboxSpec(id="t", ports=(PortSpec(target=PortRange(first=1, last=3)),)))
+        await netd.sandboxes.remove("t")
         state = netd.state
     async with node.netd() as netd:
         assert netd.state == state
-        assert (await netd.create_network(NetworkSpec(name="web"), "request-1")).name == "web", "asked again"
+        assert (await netd.networks.create(NetworkSpec(name="web"), "request-1")).name == "web", "asked again"
         with pytest.raises(errors.AlreadyExists):
-            await netd.create_network(NetworkSpec(name="web"), "request-2")
+            await netd.networks.create(NetworkSpec(name="web"), "request-2")
 
 
 async def test_an_address_rests_across_a_restart(node: Node) -> None:
     async with node.netd() as netd:
-        first = (await netd.create_sandbox(SandboxSpec(id="a"))).endpoints[0].address
-        await netd.remove_sandbox("a")
+        first = (await netd.sandboxes.create(SandboxSpec(id="a"))).endpoints[0].address
+        await netd.sandboxes.remove("a")
     async with node.netd() as netd:
-        assert (await netd.create_sandbox(SandboxSpec(id="b"))).endpoints[0].address != first
+        assert (await netd.sandboxes.create(SandboxSpec(id="b"))).endpoints[0].address != first
         await node.clock.sleep(61)
-        assert (await netd.create_sandbox(SandboxSpec(id="c"))).endpoints[0].address == first
+        assert (await netd.sandboxes.create(SandboxSpec(id="c"))).endpoints[0].address == first
 
 
 async def test_many_at_once_get_different_addresses_and_ports(node: Node) -> None:
     port = PortSpec(target=PortRange(first=80, last=80))
     async with node.netd() as netd:
         made = await asyncio.gather(
-            *(netd.create_sandbox(SandboxSpec(id=f"s{number}", ports=(port,))) for number in range(50))
+            *(netd.sandboxes.create(SandboxSpec(id=f"s{number}", ports=(port,))) for number in range(50))
         )
         assert len({sandbox.endpoints[0].address for sandbox in made}) == 50
         assert len({sandbox.ports[0].host for sandbox in made}) == 50
-        assert (await netd.repair()).operations == []
+        assert (await netd.upkeep.repair()).operations == []
 
 
 async def test_the_same_request_many_times_at_once_is_one(node: Node) -> None:
     async with node.netd() as netd:
-        made = await asyncio.gather(*(netd.create_sandbox(SandboxSpec(id="s")) for _ in range(10)))
+        made = await asyncio.gather(*(netd.sandboxes.create(SandboxSpec(id="s")) for _ in range(10)))
         assert len(set(made)) == 1
 
 
 async def test_a_caller_that_goes_away_does_not_stop_a_change(node: Node) -> None:
     async with node.netd() as netd:
-        task = asyncio.get_running_loop().create_task(netd.create_sandbox(SandboxSpec(id="s")))
+        task = asyncio.get_running_loop().create_task(netd.sandboxes.create(SandboxSpec(id="s")))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        await netd.remove_sandbox("t")  # waits for its turn
+        await netd.sandboxes.remove("t")  # waits for its turn
         assert set(node.kernel.namespaces) == {"s"}
 
 
@@ -222,10 +222,10 @@ async def test_ports_of_programs_are_tried_and_avoided(node: Node) -> None:
     }
     wide = PortSpec(target=PortRange(first=80, last=80), host=PortRange(first=8080, last=8089))
     async with node.netd() as netd:
-        sandbox = await netd.create_sandbox(SandboxSpec(id="s", ports=(wide,)))
+        sandbox = await netd.sandboxes.create(SandboxSpec(id="s", ports=(wide,)))
         assert sandbox.ports[0].host.port == 8082
         with pytest.raises(errors.FailedPrecondition, match="nginx"):
-            await netd.create_sandbox(SandboxSpec(id="t", ports=(WEB,)))
+            await netd.sandboxes.create(SandboxSpec(id="t", ports=(WEB,)))
 
 
 async def test_flows_are_forgotten_when_their_end_is_gone(node: Node) -> None:
@@ -233,17 +233,17 @@ async def test_flows_are_forgotten_when_their_end_is_gone(node: Node) -> None:
         target=PortRange(first=53, last=53), host=PortRange(first=53, last=53), protocol=Protocol.UDP
     )
     async with node.netd() as netd:
-        sandbox = await netd.create_sandbox(SandboxSpec(id="s", ports=(WEB, udp)))
+        sandbox = await netd.sandboxes.create(SandboxSpec(id="s", ports=(WEB, udp)))
         assert node.kernel.forgotten == [HostPort(protocol=Protocol.UDP, port=53)]
-        await netd.remove_sandbox("s")
+        await netd.sandboxes.remove("s")
         assert node.kernel.forgotten[1:] == [sandbox.endpoints[0].address.ip]
 
 
 async def test_a_table_that_somebody_changed_is_mended_by_the_next_change(node: Node) -> None:
     async with node.netd() as netd:
-        await netd.create_sandbox(SandboxSpec(id="s", ports=(WEB,)))
+        await netd.sandboxes.create(SandboxSpec(id="s", ports=(WEB,)))
         node.kernel.table = None
-        await netd.create_sandbox(SandboxSpec(id="t", ports=(PortSpec(target=PortRange(first=1, last=1)),)))
+        await netd.sandboxes.create(SandboxSpec(id="t", ports=(PortSpec(target=PortRange(first=1, last=1)),)))
         assert node.kernel.table is not None
         assert ("6", "8080") in node.kernel.table.lookups["published"].elements
 
@@ -252,37 +252,37 @@ async def test_a_network_that_cannot_be_made_is_not_there(node: Node) -> None:
     async with node.netd() as netd:
         node.kernel.refuses = lambda operation: isinstance(operation, op.CreateBridge)
         with pytest.raises(errors.Internal):
-            await netd.create_network(NetworkSpec(name="web"))
+            await netd.networks.create(NetworkSpec(name="web"))
         node.kernel.refuses = lambda _operation: False
         assert "web" not in {network.name for network in netd.state.networks.values()}
-        await netd.create_network(NetworkSpec(name="web"))
+        await netd.networks.create(NetworkSpec(name="web"))
 
 
 async def test_pruning_leaves_what_is_used(node: Node) -> None:
     async with node.netd() as netd:
-        await netd.create_network(NetworkSpec(name="web"))
-        await netd.create_network(NetworkSpec(name="idle", labels={"keep": "no"}))
-        await netd.create_network(NetworkSpec(name="spare"))
-        await netd.create_sandbox(SPEC)
-        assert [network.name for network in await netd.prune_networks({"label": ["keep"]})] == ["idle"]
-        assert [network.name for network in await netd.prune_networks({})] == ["spare"]
+        await netd.networks.create(NetworkSpec(name="web"))
+        await netd.networks.create(NetworkSpec(name="idle", labels={"keep": "no"}))
+        await netd.networks.create(NetworkSpec(name="spare"))
+        await netd.sandboxes.create(SPEC)
+        assert [network.name for network in await netd.networks.prune({"label": ["keep"]})] == ["idle"]
+        assert [network.name for network in await netd.networks.prune({})] == ["spare"]
         with pytest.raises(errors.Invalid):
-            await netd.prune_networks({"dangling": ["true"]})
+            await netd.networks.prune({"dangling": ["true"]})
 
 
 async def test_a_sandbox_with_a_fixed_address_comes_back_at_once(node: Node) -> None:
     fixed = SandboxSpec(id="s", endpoints=(EndpointSpec(network="bridge", ip=IPv4Address("172.16.0.9")),))
     async with node.netd() as netd:
         for _ in range(2):
-            assert str((await netd.create_sandbox(fixed)).endpoints[0].address.ip) == "172.16.0.9"
-            await netd.remove_sandbox("s")
+            assert str((await netd.sandboxes.create(fixed)).endpoints[0].address.ip) == "172.16.0.9"
+            await netd.sandboxes.remove("s")
 
 
 async def test_the_periodic_pass_mends(node: Node) -> None:
     async with node.netd() as netd:
-        await netd.create_sandbox(SandboxSpec(id="s"))
+        await netd.sandboxes.create(SandboxSpec(id="s"))
         node.kernel.apply([op.RemoveLink(name="beeyard0")])
-        report = await netd.repair()
+        report = await netd.upkeep.repair()
         assert not report.failures
         assert node.kernel.links["beeyard0"].up
-        assert (await netd.repair()).operations == []
+        assert (await netd.upkeep.repair()).operations == []
