@@ -71,8 +71,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. What goes wrong is printed here, once."""
     from cli.tree import root
 
+    command = root()
+    if COMPLETE in os.environ:
+        command.main(list(arguments), prog_name=PROGRAM, complete_var=COMPLETE)
     try:
-        result = root().main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        with command.make_context(PROGRAM, list(arguments)) as context:
+            result = command.invoke(context)
     except cli_errors.ExitWith as exc:
         return exc.code
     except click.exceptions.Exit as exc:
@@ -91,12 +95,23 @@ def run(arguments: Sequence[str]) -> int:
     except errors.BeeyardError as exc:
         _complain(exc)
         return cli_errors.EXIT_FAILED
-    except BrokenPipeError:
-        return cli_errors.EXIT_BROKEN_PIPE
+    except OSError as exc:
+        return exit_code_of(exc)
     except Exception as exc:  # noqa: BLE001 (the border: a fault of ours must not look like a crash)
         _report_fault(exc)
         return cli_errors.EXIT_FAILED
     return result if isinstance(result, int) else 0
+
+
+def exit_code_of(exc: OSError) -> int:
+    """Say what the machine refused, and return the exit code; a reader that left is no error to speak of."""
+    if isinstance(exc, BrokenPipeError):
+        return cli_errors.EXIT_BROKEN_PIPE
+    named = f"{exc.filename}: " if exc.filename else ""
+    print(f"Error: {named}{exc.strerror or exc}", file=sys.stderr)
+    if os.environ.get(DEBUG):
+        _print_traceback(exc)
+    return cli_errors.EXIT_FAILED
 
 
 def _complain(error: errors.BeeyardError) -> None:

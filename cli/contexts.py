@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ class Context:
         """Its client certificate, if it has one."""
         if not self.certificate:
             return None
-        return Credentials(ca=Path(self.ca), certificate=Path(self.certificate), key=Path(self.key))
+        return Credentials(ca=self.ca, certificate=self.certificate, key=self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +161,8 @@ def remove(directory: Path, name: str, *, force: bool) -> None:
         use(directory, DEFAULT)
     with _reported(path):
         path.unlink()
+        import shutil
+
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 

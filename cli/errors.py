@@ -22,6 +22,11 @@ UNREACHABLE = frozenset(
 """Reasons that are about the way to the daemon, not about the object that was asked for."""
 
 
+def invalid(message: str) -> errors.Invalid:
+    """Return the error of a malformed option or argument."""
+    return errors.Invalid(message, reason="OPTION_INVALID")
+
+
 class ExitWith(Exception):
     """End with this code and print nothing more: the code is the command's answer (a container's, for instance)."""
 

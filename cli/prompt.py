@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cli.specs.values import invalid
+from cli.errors import invalid
 
 
 def confirm(warning: str, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from services.kit import errors
@@ -27,15 +26,19 @@ NODE_METADATA = "beeyard-node"
 DAEMON_METADATA = "beeyard-daemon"
 
 
-@dataclass(slots=True, kw_only=True)
 class Session:
-    """The global options of one invocation, and its channels. Methods are those of `cli.api`."""
+    """The global options of one invocation, and its channels. Methods are those of `cli.api`.
 
-    target: Target
-    node: str = ""
-    """Act on this node of the swarm, through the gateway."""
-    _channels: dict[str, Channel] = field(default_factory=dict)
-    _others: list[Session] = field(default_factory=list)
+    Args:
+        target: Where the daemons are.
+        node: Act on this node of the swarm, through the gateway.
+    """
+
+    def __init__(self, *, target: Target, node: str = "") -> None:
+        self.target = target
+        self.node = node
+        self._channels: dict[str, Channel] = {}
+        self._others: list[Session] = []
 
     @overload
     def start(
@@ -124,7 +127,7 @@ class Session:
         from cli.transport import connect
 
         assert daemon in DAEMONS, f"no daemon {daemon!r}"
-        through_gateway = bool(self.node) or self.target.directory is None
+        through_gateway = bool(self.node) or not self.target.directory
         metadata: list[tuple[str, str]] = []
         if through_gateway and daemon != "swarmd":
             metadata.append((DAEMON_METADATA, daemon))
@@ -134,7 +137,7 @@ class Session:
                     f"--node {self.node!r}: give an id or a host name", reason="NODE_INVALID"
                 )
             metadata.append((NODE_METADATA, self.node))
-        if self.target.directory is None:
+        if not self.target.directory:
             return connect.manager(self.target.managers, self.target.credentials, metadata)
-        socket = self.target.directory / f"{'swarmd' if through_gateway else daemon}.sock"
-        return connect.unix(socket, metadata)
+        name = "swarmd" if through_gateway else daemon
+        return connect.unix(self.target.directory, name, metadata)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.kit import errors
 
@@ -22,20 +20,18 @@ ENDPOINTS_MAX = 16
 _ENDPOINT = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%a-z]{2,60}\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """Files of a client's certificate, in PEM."""
+class Credentials(NamedTuple):
+    """Paths of a client's certificate, in PEM."""
 
-    ca: Path
-    certificate: Path
-    key: Path
+    ca: str
+    certificate: str
+    key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a command talks to: exactly one of the two is set."""
+class Target(NamedTuple):
+    """What a command talks to: exactly one of the first two is set."""
 
-    directory: Path | None = None
+    directory: str = ""
     """Directory of the daemons' sockets."""
     managers: tuple[str, ...] = ()
     """host:port of managers, tried in turn."""
@@ -47,7 +43,7 @@ class Target:
     @property
     def url(self) -> str:
         """As `--host` takes it."""
-        if self.directory is not None:
+        if self.directory:
             return f"unix://{self.directory}"
         return "tcp://" + ",".join(self.managers)
 
@@ -60,7 +56,7 @@ def parse_host(host: str, credentials: Credentials | None) -> Target:
     """
     scheme, separator, rest = host.partition("://")
     if separator and scheme == "unix" and rest.startswith("/"):
-        return Target(directory=Path(rest))
+        return Target(directory=rest.rstrip("/") or "/")
     if separator and scheme == "tcp" and rest:
         managers = tuple(_endpoint(part, host) for part in rest.rstrip("/").split(","))
         if len(managers) > ENDPOINTS_MAX:
@@ -91,19 +87,19 @@ def resolve(*, host: str, context: str, environ: Mapping[str, str] = os.environ)
     """
     if host and context:
         raise errors.Invalid("--host and --context exclude each other: give one", reason="HOST_INVALID")
-    from cli import contexts
-
-    directory = contexts.config_directory(environ)
     credentials = _environment_credentials(environ)
     if host:
         return parse_host(host, credentials)
     if not context and environ.get("BEEYARD_HOST"):
         return parse_host(environ["BEEYARD_HOST"], credentials)
+    from cli import contexts
+
+    directory = contexts.config_directory(environ)
     name = context or environ.get("BEEYARD_CONTEXT") or contexts.current(directory)
     if name == contexts.DEFAULT:
         return parse_host(contexts.DEFAULT_HOST, credentials)
     chosen = contexts.load(directory, name)
-    return replace(parse_host(chosen.host, chosen.credentials or credentials), context=chosen.name)
+    return parse_host(chosen.host, chosen.credentials or credentials)._replace(context=chosen.name)
 
 
 def _environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
@@ -111,5 +107,4 @@ def _environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
     path = environ.get("BEEYARD_CERT_PATH")
     if not path:
         return None
-    base = Path(path)
-    return Credentials(ca=base / "ca.pem", certificate=base / "cert.pem", key=base / "key.pem")
+    return Credentials(ca=f"{path}/ca.pem", certificate=f"{path}/cert.pem", key=f"{path}/key.pem")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.app import DEBUG, SETTINGS, LazyGroup
+from cli.app import DEBUG, PROGRAM, SETTINGS, LazyGroup
+from cli.version import VERSION
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -174,7 +175,7 @@ def root() -> click.Group:
     @click.option(
         "--node", default="", metavar="string", help="Act on this node of the swarm (id or host name)"
     )
-    @click.version_option(package_name="beeyard", prog_name="swarmctl")
+    @click.version_option(VERSION, prog_name=PROGRAM)
     @click.pass_context
     def swarmctl(
         ctx: click.Context, config: str, context_name: str, host: str, node: str, *, debug: bool

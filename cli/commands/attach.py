@@ -11,8 +11,8 @@ from beeyard.container.v1 import container_pb2 as pb
 from cli import complete, terminal
 from cli.command import command, with_session
 from cli.commands import foreground
+from cli.errors import invalid
 from cli.locate import locate
-from cli.specs.values import invalid
 from services.kit import errors
 
 if TYPE_CHECKING:

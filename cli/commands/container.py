@@ -21,8 +21,8 @@ from cli.command import (
     quiet_option,
     with_session,
 )
+from cli.errors import invalid
 from cli.format import output
-from cli.specs.values import invalid
 from services.kit import errors, units
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
 from cli import api, clock
-from cli.specs.values import invalid
+from cli.errors import invalid
 from services.kit import errors
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import click
 from beeyard.image.v1 import image_pb2 as pb
 from cli import api, complete, terminal
 from cli.command import command, with_session
-from cli.specs.values import invalid
+from cli.errors import invalid
 from cli.transfers import Transfers
 
 if TYPE_CHECKING:

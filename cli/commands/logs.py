@@ -9,10 +9,10 @@ import click
 from beeyard.container.v1 import container_pb2 as pb
 from cli import api, clock, complete, terminal
 from cli.command import command, with_session
+from cli.errors import invalid
 from cli.locate import locate
 from cli.specs import times
 from cli.specs.options import add, switch, text
-from cli.specs.values import invalid
 
 if TYPE_CHECKING:
     from cli.session import Session

@@ -10,10 +10,9 @@ from beeyard.container.v1 import container_pb2 as pb
 from cli import api, complete, terminal
 from cli.command import command, with_session
 from cli.commands import creation, foreground
-from cli.errors import EXIT_ENGINE
+from cli.errors import EXIT_ENGINE, invalid
 from cli.specs import container as specs
 from cli.specs import container_options as options
-from cli.specs.values import invalid
 from services.kit import errors
 
 if TYPE_CHECKING:

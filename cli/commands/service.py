@@ -20,9 +20,9 @@ from cli.command import (
     with_session,
 )
 from cli.commands import service_change
+from cli.errors import invalid
 from cli.format import output
 from cli.specs import service as specs
-from cli.specs.values import invalid
 from cli.views import service as view
 from cli.views import task as task_view
 

@@ -10,7 +10,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from cli import api, complete, locate, terminal
 from cli.command import command, for_each_at_once, with_session
 from cli.commands import foreground
-from cli.specs.values import invalid
+from cli.errors import invalid
 
 if TYPE_CHECKING:
     from cli.session import Session

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.specs.values import invalid
+from cli.errors import invalid
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -11,6 +11,7 @@ import click
 from cli.command import command, format_option, inspect_format_option, with_session
 from cli.errors import render_error
 from cli.session import DAEMONS
+from cli.version import VERSION
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ Response = TypeVar("Response")
 
 def client_version(session: Session) -> dict[str, Any]:
     """Describe this program."""
-    from cli.version import VERSION
-
     machine = os.uname().machine
     return {
         "Version": VERSION,

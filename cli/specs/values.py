@@ -8,21 +8,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli import errors as cli_errors
 from services.kit import errors, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+invalid = cli_errors.invalid
 NANO = 1_000_000_000
 UINT32_MAX = (1 << 32) - 1
 _DIGITS_MAX = 20
 _CPUS = re.compile(r"([0-9]{0,6})(?:\.([0-9]{0,9}))?", re.ASCII)
 ENV_FILE_BYTES_MAX = 1 << 20
-
-
-def invalid(message: str) -> errors.Invalid:
-    """Return the error of a malformed option."""
-    return errors.Invalid(message, reason="OPTION_INVALID")
 
 
 def key_value(text: str, option: str) -> tuple[str, str]:

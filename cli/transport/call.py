@@ -162,7 +162,7 @@ class Call(Generic[Request, Response]):
         received = dict(headers)
         self._headers.update(received)
         if end:
-            error = status.error_of_trailers(self._headers)
+            error = status.error_of_trailers(self._headers, self._wire.peer)
             if error is None and self._partial:
                 error = errors.Internal(f"an answer of {self._wire.peer} is cut off", reason="DATA_LOSS")
             self._finish(error, cancel=not self._requests_end)

@@ -11,7 +11,6 @@ from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from cli.target import Credentials
 
@@ -37,13 +36,13 @@ class Connected(Protocol):
         """Close it."""
 
 
-def unix(path: Path, metadata: Iterable[tuple[str, str]] = ()) -> Channel:
-    """Connect to the daemon whose socket this is.
+def unix(directory: str, daemon: str, metadata: Iterable[tuple[str, str]] = ()) -> Channel:
+    """Connect to a daemon whose socket is in this directory.
 
     Raises:
         errors.BeeyardError: It is not there, does not listen, or may not be used by this user.
     """
-    daemon, address = path.stem, os.fspath(path)
+    address = f"{directory}/{daemon}.sock"
     if len(os.fsencode(address)) > UNIX_PATH_BYTES_MAX:
         raise errors.Invalid(
             f"the socket path {address} is longer than the kernel allows", reason="HOST_INVALID"
@@ -104,12 +103,12 @@ def _tls(address: str, credentials: Credentials | None) -> Connected:
             reason="CREDENTIALS_MISSING",
         )
     try:
-        context = ssl.create_default_context(cafile=os.fspath(credentials.ca))
+        context = ssl.create_default_context(cafile=credentials.ca)
         context.load_cert_chain(credentials.certificate, credentials.key)
     except OSError as exc:
-        named = ", ".join(map(os.fspath, (credentials.ca, credentials.certificate, credentials.key)))
         raise errors.Invalid(
-            f"client certificate: {exc.strerror or exc} ({named})", reason="CREDENTIALS_MISSING"
+            f"client certificate: {exc.strerror or exc} ({', '.join(credentials)})",
+            reason="CREDENTIALS_MISSING",
         ) from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from cli.transport import frames
 from services.kit import errors
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 OK = 0
 CANCELLED = 1
 UNKNOWN = 2
+UNIMPLEMENTED = 12
 DETAILS = "grpc-status-details-bin"
 DOMAIN = "beeyard.dev"
 
@@ -52,8 +52,8 @@ _RESETS = {
 }
 
 
-def error_of_trailers(headers: Mapping[str, str]) -> errors.BeeyardError | None:
-    """Return the error that trailers tell of, None if the call went well."""
+def error_of_trailers(headers: Mapping[str, str], peer: str) -> errors.BeeyardError | None:
+    """Return the error that trailers of a peer tell of, None if the call went well."""
     text = headers.get("grpc-status", "")
     if text.isdecimal():
         code = int(text)
@@ -61,8 +61,10 @@ def error_of_trailers(headers: Mapping[str, str]) -> errors.BeeyardError | None:
         code = _HTTP.get(int(headers[":status"]), UNKNOWN) if ":status" in headers else UNKNOWN
     if code == OK:
         return None
-    message = unquote(headers.get("grpc-message", "")) or f"the call failed with gRPC status {code}"
+    message = _decoded(headers.get("grpc-message", "")) or f"the call failed with gRPC status {code}"
     reason, metadata = _details(headers.get(DETAILS, ""))
+    if code == UNIMPLEMENTED and not reason:  # not our own refusal: the server has never heard of the method
+        message = f"{peer} does not know this call: is it older than this program?"
     return _error(code, message, reason, metadata)
 
 
@@ -80,6 +82,15 @@ def error_of_http(status: str) -> errors.BeeyardError:
 def _error(code: int, message: str, reason: str, metadata: Mapping[str, str]) -> errors.BeeyardError:
     kind, own_reason = CLASSES.get(code, (errors.Internal, ""))
     return kind(message, reason=reason or own_reason, metadata=metadata)
+
+
+def _decoded(text: str) -> str:
+    """Undo the percent-encoding of a message."""
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote
+
+    return unquote(text)
 
 
 def _details(encoded: str) -> tuple[str, Mapping[str, str]]:

@@ -57,7 +57,7 @@ def served(echo: Endpoint, socket_dir: Path) -> Iterator[Background]:
 
 @pytest.fixture
 def channel(served: Background, socket_dir: Path) -> Iterator[Channel]:
-    channel = connect.unix(socket_dir / "echo.sock")
+    channel = connect.unix(str(socket_dir), "echo")
     yield channel
     channel.close()
 
@@ -183,7 +183,7 @@ def test_metadata_goes_with_every_call(served: Background, echo: Endpoint, socke
         return data
 
     echo.on_unary = look
-    channel = connect.unix(socket_dir / "echo.sock", [("beeyard-node", "worker-1")])
+    channel = connect.unix(str(socket_dir), "echo", [("beeyard-node", "worker-1")])
     start(channel, "Unary", b"x").result()
     channel.close()
     assert ("beeyard-node", "worker-1") in [tuple(pair) for pair in seen]
@@ -213,9 +213,9 @@ def test_a_socket_that_is_not_there_says_so(socket_dir: Path) -> None:
     with pytest.raises(
         errors.Unavailable, match=r"cannot connect to imaged at unix://.*is the daemon running"
     ):
-        connect.unix(socket_dir / "imaged.sock")
+        connect.unix(str(socket_dir), "imaged")
     with pytest.raises(errors.Invalid, match="longer than the kernel allows"):
-        connect.unix(socket_dir / ("x" * 120))
+        connect.unix(str(socket_dir), "x" * 120)
 
 
 def test_a_server_of_another_kind_is_told_apart(socket_dir: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_server_of_another_kind_is_told_apart(socket_dir: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_dir / "web.sock"))
         listener.listen()
-        channel = connect.unix(socket_dir / "web.sock")
+        channel = connect.unix(str(socket_dir), "web")
         call = start(channel, "Unary", b"x")
         accepted, _ = listener.accept()
         accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 100)
@@ -242,7 +242,7 @@ def write(directory: Path, authority: Authority, name: str) -> Credentials:
     identity = authority.issue(name)
     for file, data in (("ca", authority.pem), ("cert", identity.certificate), ("key", identity.key)):
         (directory / f"{file}.pem").write_bytes(data)
-    return Credentials(ca=directory / "ca.pem", certificate=directory / "cert.pem", key=directory / "key.pem")
+    return Credentials(*(str(directory / f"{file}.pem") for file in ("ca", "cert", "key")))
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_a_certificate_that_the_manager_does_not_know(
     manager: str, authority: Authority, tmp_path: Path
 ) -> None:
     credentials = write(tmp_path, Authority.create(), "stranger")
-    credentials.ca.write_bytes(authority.pem)
+    Path(credentials.ca).write_bytes(authority.pem)
     with pytest.raises(errors.Unavailable, match="does it accept this client's certificate"):
         start(connect.manager([manager], credentials), "Unary", b"x").result()
 
@@ -291,7 +291,7 @@ def test_a_certificate_that_the_manager_does_not_know(
 def test_managers_want_a_certificate(manager: str, tmp_path: Path) -> None:
     with pytest.raises(errors.Invalid, match="client certificate"):
         connect.manager([manager], None)
-    missing = Credentials(ca=tmp_path / "no", certificate=tmp_path / "no", key=tmp_path / "no")
+    missing = Credentials(ca="no", certificate="no", key="no")
     with pytest.raises(errors.Invalid, match="No such file"):
         connect.manager([manager], missing)
 

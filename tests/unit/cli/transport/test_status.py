@@ -18,7 +18,7 @@ def test_the_table_is_the_client_s_half_of_the_kit() -> None:
 
 
 def test_a_good_end_is_no_error() -> None:
-    assert status.error_of_trailers({":status": "200", "grpc-status": "0"}) is None
+    assert status.error_of_trailers({":status": "200", "grpc-status": "0"}, "netd") is None
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ def test_a_good_end_is_no_error() -> None:
     [
         ({"grpc-status": "5", "grpc-message": "no such %C3%A4pfel"}, errors.NotFound, "no such äpfel"),
         ({"grpc-status": "14"}, errors.Unavailable, "the call failed with gRPC status 14"),
+        ({"grpc-status": "12", "grpc-message": "Method not found!"}, errors.Unsupported, "netd does not know this call: is it older than this program?"),
         ({"grpc-status": "99"}, errors.Internal, "the call failed with gRPC status 99"),
         ({":status": "503"}, errors.Unavailable, "the call failed with gRPC status 14"),
         ({}, errors.Internal, "the call failed with gRPC status 2"),
@@ -34,7 +35,7 @@ def test_a_good_end_is_no_error() -> None:
     ],
 )
 def test_errors_of_trailers(trailers: dict[str, str], kind: type[errors.BeeyardError], message: str) -> None:
-    error = status.error_of_trailers(trailers)
+    error = status.error_of_trailers(trailers, "netd")
     assert type(error) is kind and error.message == message
 
 
