@@ -62,7 +62,7 @@ class Ledger:
         self._state = await self._records.load(self.chance().now.timestamp())
 
     async def record(self, *changes: Change) -> None:
-        """Write changes that were decided on the present state, all or none; on return they are durable and in force."""
+        """Write changes that were decided on the present state, all or none; durable and in force on return."""
         if changes:
             now = self.chance().now.timestamp()
             self._state = await self._records.write(self._state, changes, now)
