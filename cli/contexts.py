@@ -57,7 +57,7 @@ def config_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """Where contexts and the client's settings are: BEEYARD_CONFIG, or ~/.config/beeyard."""
     chosen = environ.get("BEEYARD_CONFIG")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).absolute()
     base = environ.get("XDG_CONFIG_HOME")
     return (Path(base) if base else Path(environ.get("HOME") or "/") / ".config") / "beeyard"
 

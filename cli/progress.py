@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
 from cli import api, clock, swarm_lists
+from cli.redraw import Redraw
 from cli.views import task as task_view
 from services.kit import errors
 
@@ -99,8 +100,7 @@ class Display:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._terminal = sys.stdout.isatty()
-        self._drawn = 0
+        self._redraw = Redraw(sys.stdout) if sys.stdout.isatty() else None
         self._last = ""
 
     def draw(self, progress: Progress, verify: str) -> None:
@@ -109,7 +109,7 @@ class Display:
             return
         done = progress.completed if progress.job else progress.running
         head = f"overall progress: {done} out of {progress.wanted} tasks"
-        if not self._terminal:
+        if self._redraw is None:
             reasons = sorted({reason for _, _, reason in progress.slots if reason})
             text = head + (f" ({'; '.join(reasons)})" if reasons else "")
             if text != self._last:
@@ -118,26 +118,35 @@ class Display:
             return
         lines = [head]
         for slot, state, error in progress.slots[:ROWS_MAX]:
-            lines.append(f"{slot[:25]:>4}/{progress.wanted}: {state:<10} {error}"[: self._columns()])
+            lines.append(f"{slot[:25]:>4}/{progress.wanted}: {state:<10} {error}")
         if len(progress.slots) > ROWS_MAX:
             lines.append(f"      … and {len(progress.slots) - ROWS_MAX} more")
         lines.append(f"verify: {verify}" if verify else "")
-        up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        body = "".join(f"\x1b[2K{line}\n" for line in lines)
-        clear = "\x1b[J" if self._drawn > len(lines) else ""
-        sys.stdout.write(f"{up}{body}{clear}")
-        sys.stdout.flush()
-        self._drawn = len(lines)
-
-    @staticmethod
-    def _columns() -> int:
-        import shutil
-
-        return max(20, shutil.get_terminal_size().columns - 1)
+        self._redraw.draw(lines)
 
 
-def wait(session: Session, service_id: str, *, quiet: bool) -> None:
-    """Wait until the service has converged.
+def wait(session: Session, service_id: str, *, quiet: bool, rollback: bool = False) -> None:
+    """Wait until the service has converged; an interrupt ends the waiting, not the service.
+
+    Args:
+        session: Where.
+        service_id: The service.
+        quiet: Show nothing.
+        rollback: To go back is what was asked for; else it means that an update failed.
+
+    Raises:
+        errors.FailedPrecondition: The update was paused or rolled back; the message says why.
+        errors.BeeyardError: The swarm stays unreachable.
+    """
+    try:
+        _wait(session, service_id, quiet=quiet, rollback=rollback)
+    except KeyboardInterrupt:
+        print("Operation continuing in background.", file=sys.stderr)
+        print(f"Use `swarmctl service ps {service_id}` to check progress.", file=sys.stderr)
+
+
+def _wait(session: Session, service_id: str, *, quiet: bool, rollback: bool) -> None:
+    """Poll and draw until it has converged.
 
     Raises:
         errors.FailedPrecondition: The update was paused or rolled back; the message says why.
@@ -147,12 +156,12 @@ def wait(session: Session, service_id: str, *, quiet: bool) -> None:
     stable_since: float | None = None
     unavailable_since: float | None = None
     rolling_back = False
+    before: objects.UpdateState.ValueType | None = None
     while True:
         try:
             request = pb.GetServiceRequest(service=service_id)
-            entry = (
-                session.call(api.Services.GetService, request, timeout_s=swarm_lists.READ_TIMEOUT_S)
-            ).service
+            answer = session.call(api.Services.GetService, request, timeout_s=swarm_lists.READ_TIMEOUT_S)
+            entry = answer.service
             tasks = swarm_lists.tasks(session, {"service": [service_id]}, quiet=True)
         except errors.Unavailable:
             unavailable_since = unavailable_since or clock.monotonic()
@@ -163,7 +172,9 @@ def wait(session: Session, service_id: str, *, quiet: bool) -> None:
         unavailable_since = None
         progress = measure(entry, tasks)
         _raise_if_stopped(entry.service)
-        rolling_back = rolling_back or entry.service.update_status.state in _ROLLBACKS
+        state = entry.service.update_status.state
+        before = state if before is None else before  # of an earlier update: a rollback of then is no news
+        rolling_back = rolling_back or (not rollback and state in _ROLLBACKS and state != before)
         config = entry.service.spec.update
         monitor_s = (config.monitor_ms if config.HasField("monitor_ms") else MONITOR_DEFAULT_MS) / 1000
         now = clock.monotonic()

@@ -138,6 +138,7 @@ class Session:
                 )
             metadata.append((NODE_METADATA, self.node))
         if not self.target.directory:
-            return connect.manager(self.target.managers, self.target.credentials, metadata)
+            return connect.manager(self.target.managers, self.target.credentials, metadata, daemon)
         name = "swarmd" if through_gateway else daemon
-        return connect.unix(self.target.directory, name, metadata)
+        peer = f"{daemon} of {self.node}" if self.node and daemon != "swarmd" else daemon
+        return connect.unix(self.target.directory, name, metadata, peer)

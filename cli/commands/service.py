@@ -22,7 +22,8 @@ from cli.command import (
 from cli.commands import service_change
 from cli.errors import invalid
 from cli.format import output
-from cli.specs import service as specs
+from cli.specs import limits, values
+from cli.specs import service_update as specs
 from cli.views import service as view
 from cli.views import task as task_view
 
@@ -140,11 +141,10 @@ def scale(session: Session, scales: tuple[str, ...], *, detach: bool) -> int:
         name, separator, count = text.rpartition("=")
         if not separator or not name:
             raise invalid(f"invalid scale specifier {text!r}: give SERVICE=REPLICAS")
-        if not count.isdigit():
-            raise invalid(f"{name}: invalid replicas value {count!r}: give a whole number, 0 or more")
+        replicas = values.whole(count, f"{name}: replicas", most=limits.INT64_MAX)
 
         def edit(spec: objects.ServiceSpec) -> None:
-            specs.set_replicas(spec, int(count))
+            specs.set_replicas(spec, replicas)
 
         changed.append(service_change.change(session, name, edit).id)
         return f"{name} scaled to {count}"
@@ -172,4 +172,4 @@ def rollback(session: Session, service: str, *, detach: bool, quiet: bool) -> No
     changed = service_change.change(session, service, keep, rollback=True)
     print(service, flush=True)
     if not detach:
-        progress.wait(session, changed.id, quiet=quiet)
+        progress.wait(session, changed.id, quiet=quiet, rollback=True)

@@ -12,6 +12,7 @@ from cli import api, clock, complete, progress
 from cli.command import command, with_session
 from cli.commands.references import resolve_files
 from cli.specs import service as specs
+from cli.specs import service_options as options
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -20,8 +21,8 @@ WRITE_TIMEOUT_S = 30.0
 
 
 @command(positional_ends_options=True)
-@specs.create_options
-@specs.common_options
+@options.create_options
+@options.common_options
 @click.argument("image", metavar="IMAGE", shell_complete=complete.images)
 @click.argument("command", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 @with_session

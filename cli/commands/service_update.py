@@ -10,7 +10,8 @@ from cli import complete, progress
 from cli.command import command, with_session
 from cli.commands import service_change
 from cli.commands.references import resolve_files
-from cli.specs import service as specs
+from cli.specs import service_options as options
+from cli.specs import service_update as specs
 
 if TYPE_CHECKING:
     from beeyard.swarm.v1 import objects_pb2 as objects
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @command()
-@specs.update_options
-@specs.common_options
+@options.update_options
+@options.common_options
 @click.argument("service", metavar="SERVICE", shell_complete=complete.services)
 @with_session
 def update(session: Session, service: str, **given: Any) -> None:

@@ -36,8 +36,8 @@ class Connected(Protocol):
         """Close it."""
 
 
-def unix(directory: str, daemon: str, metadata: Iterable[tuple[str, str]] = ()) -> Channel:
-    """Connect to a daemon whose socket is in this directory.
+def unix(directory: str, daemon: str, metadata: Iterable[tuple[str, str]] = (), peer: str = "") -> Channel:
+    """Connect to a daemon whose socket is in this directory; `peer` says in messages whom it leads to, if farther.
 
     Raises:
         errors.BeeyardError: It is not there, does not listen, or may not be used by this user.
@@ -68,13 +68,16 @@ def unix(directory: str, daemon: str, metadata: Iterable[tuple[str, str]] = ()) 
             f" (systemctl status beeyard-{daemon}; --host aims elsewhere)",
             reason="DAEMON_UNREACHABLE",
         ) from None
-    return Channel(connected, peer=daemon, scheme="http", metadata=metadata)
+    return Channel(connected, peer=peer or daemon, scheme="http", metadata=metadata)
 
 
 def manager(
-    addresses: Iterable[str], credentials: Credentials | None, metadata: Iterable[tuple[str, str]] = ()
+    addresses: Iterable[str],
+    credentials: Credentials | None,
+    metadata: Iterable[tuple[str, str]] = (),
+    peer: str = "swarmd",
 ) -> Channel:
-    """Connect to the first manager that answers, over mTLS.
+    """Connect to the first manager that answers, over mTLS; `peer` says in messages whom it leads to.
 
     Raises:
         errors.Invalid: There is no client certificate.
@@ -84,7 +87,9 @@ def manager(
     failures: list[str] = []
     for address in addresses:
         try:
-            return Channel(_tls(address, credentials), peer=address, scheme="https", metadata=metadata)
+            return Channel(
+                _tls(address, credentials), peer=f"{peer} at {address}", scheme="https", metadata=metadata
+            )
         except OSError as exc:
             failures.append(f"{address}: {_reason(exc)}")
     raise errors.Unavailable(
