@@ -15,6 +15,9 @@ from services.netd.model import network as networks
 from services.netd.model.address import ANY
 from services.netd.model.network import BRIDGE_NAME, HOST_NAME, NONE_NAME, Driver, Ipam, Network, NetworkSpec
 
+DEFAULT_ALIAS = "default"
+"""What `docker run --network` calls the network `bridge`, unless a network has that name."""
+
 LINK_DEFAULT = "beeyard0"
 LINK_PREFIX = "by-"
 _LINK_ID_DIGITS = 12
@@ -62,15 +65,16 @@ class Host:
 
 
 def find(state: State, reference: str) -> Network:
-    """Return the network of that name, id, or prefix of an id, in this order.
+    """Return the network of that name, id, or prefix of an id, in this order; "default" is "bridge".
 
     Raises:
         errors.NotFound: There is none.
         errors.Invalid: Several ids begin with it.
     """
-    for network in state.networks.values():
-        if network.name == reference:
-            return network
+    by_name = {network.name: network for network in state.networks.values()}
+    for name in (reference, BRIDGE_NAME if reference == DEFAULT_ALIAS else reference):
+        if name in by_name:
+            return by_name[name]
     if reference in state.networks:
         return state.networks[reference]
     fitting = [

@@ -44,7 +44,7 @@ class _Match:
     destination_port: int = 0
 
     def request(self) -> Request:
-        """Return the message that deletes them all at once; kernels before 6.8 do not know it."""
+        """Return the message that deletes them all at once; older kernels do not know it."""
         ip = _nest(_TUPLE_IP, attribute(_IP_SOURCE, self.source)) if self.source else b""
         proto = b""
         flags = _MATCH_IP_SOURCE if self.source else 0

@@ -160,6 +160,7 @@ def test_finding_by_name_id_and_prefix() -> None:
     assert networks.find(state, "abc2" + "0" * 60).name == "y"
     with pytest.raises(errors.Invalid, match="ambiguous"):
         networks.find(create(base_state_without_abc(state), "q", network_id="abc3" + "0" * 60), "abc")
+    assert networks.find(state, "default").name == "bridge"
     for nobody in ("", "zzz"):
         with pytest.raises(errors.NotFound) as caught:
             networks.find(state, nobody)
