@@ -29,8 +29,9 @@ class NetworkServiceStub:
     """NetworkService keeps the node's networks. A network is named by its name, its id, or a unique prefix of its id.
 
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
-    Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP,
-    ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, SANDBOX_NOT_FOUND.
+    Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
+    ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
     """
 
     def __init__(self, channel):
@@ -80,8 +81,9 @@ class NetworkServiceServicer:
     """NetworkService keeps the node's networks. A network is named by its name, its id, or a unique prefix of its id.
 
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
-    Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP,
-    ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, SANDBOX_NOT_FOUND.
+    Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
+    ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
     """
 
     def CreateNetwork(self, request, context):
@@ -183,8 +185,9 @@ class NetworkService:
     """NetworkService keeps the node's networks. A network is named by its name, its id, or a unique prefix of its id.
 
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
-    Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP,
-    ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, SANDBOX_NOT_FOUND.
+    Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
+    ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
     """
 
     @staticmethod

@@ -30,7 +30,8 @@ class SandboxServiceStub:
     ports, and the files hosts, resolv.conf and hostname. A sandbox outlives netd.
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
-    ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, SPEC_INVALID, KERNEL_FAILED.
+    PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
+    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
     """
 
     def __init__(self, channel):
@@ -71,7 +72,8 @@ class SandboxServiceServicer:
     ports, and the files hosts, resolv.conf and hostname. A sandbox outlives netd.
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
-    ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, SPEC_INVALID, KERNEL_FAILED.
+    PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
+    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
     """
 
     def CreateSandbox(self, request, context):
@@ -150,7 +152,8 @@ class SandboxService:
     ports, and the files hosts, resolv.conf and hostname. A sandbox outlives netd.
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
-    ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, SPEC_INVALID, KERNEL_FAILED.
+    PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
+    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
     """
 
     @staticmethod

@@ -17,7 +17,8 @@ class SandboxServiceStub:
     ports, and the files hosts, resolv.conf and hostname. A sandbox outlives netd.
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
-    ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, SPEC_INVALID, KERNEL_FAILED.
+    PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
+    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -37,7 +38,8 @@ class SandboxServiceServicer(metaclass=abc_1.ABCMeta):
     ports, and the files hosts, resolv.conf and hostname. A sandbox outlives netd.
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
-    ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, SPEC_INVALID, KERNEL_FAILED.
+    PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
+    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
     """
 
     @abc_1.abstractmethod
