@@ -122,9 +122,9 @@ class Manager:
             dispatcher = manager._install(stack, tls, nodes)
             supervisor = await stack.enter_async_context(Supervisor())
             supervisor.spawn(raft.follow(leadership), "manager-raft")
-            supervisor.spawn(manager._keep_leading(supervisor, dispatcher), "manager-leading")
             if beginning is not None:
-                await manager._begin(beginning)
+                await manager._begin(beginning)  # before anybody is told that the swarm does not know him
+            supervisor.spawn(manager._keep_leading(supervisor, dispatcher), "manager-leading")
             yield manager
 
     @property
@@ -136,6 +136,12 @@ class Manager:
     def raft_applied(self) -> int:
         """The raft index up to which the store has everything."""
         return self.consensus.applied
+
+    async def has_state(self) -> None:
+        """Return when the swarm's state has arrived in the store."""
+        watch = self.store.watch()
+        while not self.store.view().list(tables.CLUSTERS):
+            await watch.read()
 
     def blocked(self, name: str) -> bool:
         """Return whether certificates of this name are refused."""

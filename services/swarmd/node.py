@@ -19,7 +19,7 @@ from services.swarmd.gateway import routing
 from services.swarmd.identity import ManagerRecord, MemberState
 from services.swarmd.members import addresses, enrol, founding, leaving
 from services.swarmd.members.life import LocalView, Phase
-from services.swarmd.members.member import Member
+from services.swarmd.members.member import Member, describe
 from services.swarmd.members.part import Part
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Node:
                 listen=listen,
                 enroll=self._enroll_address(wish.listen_address),
                 advertise=advertise,
+                description=describe(self._ground, advertise)(),
                 now=self._ground.clock.now(),
                 new_id=self._ground.new_id,
             )
@@ -180,9 +181,11 @@ class Node:
     # What others ask.
 
     def manager(self) -> Manager:
-        """Return the running manager. Raises NOT_A_MANAGER, NOT_IN_SWARM."""
-        if self._member is not None and self._member.manager is not None:
+        """Return the running manager. Raises NOT_A_MANAGER, NOT_IN_SWARM, NOT_READY."""
+        if self._member is not None and self._member.manager is not None and self._member.part.answers:
             return self._member.manager
+        if self._member is not None and self._member.tls.is_manager:
+            raise routing.not_a_manager(routing.Standing.STARTING)
         raise routing.not_a_manager(self._ground.standpoint.standing)
 
     def join_address(self) -> str:
@@ -258,7 +261,7 @@ class Node:
         if failure is not None:
             locked = isinstance(failure, errors.BeeyardError) and failure.reason == "SWARM_LOCKED"
             return (Phase.LOCKED if locked else Phase.ERROR), str(failure)
-        if self._pending or not self._saved or (member.tls.is_manager and member.manager is None):
+        if self._pending or not self._saved or (member.tls.is_manager and not member.part.answers):
             return Phase.PENDING, ""
         situation = self._ground.standpoint.situation()
         leaderless = member.manager is not None and situation.leader is None and not situation.may_soon_lead
@@ -349,7 +352,7 @@ class Node:
 
     async def _manager_runs(self, member: Member) -> None:
         """Return when the member's manager part runs; raise why it does not."""
-        while member.manager is None:
+        while not member.part.answers:
             if member.part.failure is not None:
                 raise member.part.failure
             await member.part.changed()

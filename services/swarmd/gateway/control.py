@@ -101,6 +101,8 @@ class ControlCalls:
             except _LeaderGone:
                 pass
             await self._news()
+        if self._situation.situation().standing is routing.Standing.STARTING:
+            raise routing.not_a_manager(routing.Standing.STARTING)
         raise routing.no_leader()
 
     async def _attempt(self, call: _Call) -> bool:

@@ -130,7 +130,12 @@ def _register(server: RpcServer, known: Mapping[str, Method], serve: Serve) -> N
         ) -> None:
             recorder.add_registered_method_handlers(service, handlers)
 
-        server.add(adder, None, follows={method.name for method in its_methods if method.streams_responses})
+        server.add(adder, None, follows={method.name for method in its_methods if _follows(method)})
+
+
+def _follows(method: Method) -> bool:
+    """Return whether calls of a method may have no end of their own."""
+    return method.streams_responses or (method.streams_requests and method.path in methods.INTERNAL)
 
 
 def _handler(method: Method, serve: Serve) -> grpc.RpcMethodHandler[Any, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from services.kit import backoff, errors
 from services.swarmd.gateway.ports import ManagerConnection, NodePlace
+from services.swarmd.gateway.redialing import RedialingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -114,7 +115,8 @@ class Managers:
         )
         if place is None:
             raise errors.Unavailable("this node knows no manager of its swarm", reason="NO_MANAGER")
-        return ManagerConnection(place=place, channel=self._dial(place, place.node_id or ANY_MANAGER))
+        name = place.node_id or ANY_MANAGER
+        return ManagerConnection(place=place, channel=RedialingChannel(lambda: self._dial(place, name)))
 
     def leader_hint(self, address: str, node_id: str = "") -> None:
         """Remember who leads."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.kit import errors
+from services.swarmd.gateway.ports import NodePlace
+from services.swarmd.gateway.redialing import RedialingChannel
 
 if TYPE_CHECKING:
     import grpc.aio
 
     from services.swarmd.gateway.channels import PeerChannels
-    from services.swarmd.gateway.ports import NodeLookup, NodePlace
+    from services.swarmd.gateway.ports import NodeLookup
 
 
 class Nodes:
@@ -50,8 +52,11 @@ class Nodes:
     async def channel(self, node: str) -> grpc.aio.Channel:
         """Return a channel to the node with this id; see `NodeDialer`."""
         if node == self._self_node_id:
-            return self._channels.channel(self._self_address, node)
-        return self.dial_node(await self.lookup.find(node))
+            place = NodePlace(node_id=node, address=self._self_address)
+        else:
+            place = await self.lookup.find(node)
+        self.dial_node(place)
+        return RedialingChannel(lambda: self.dial_node(place))
 
     def dial_node(self, place: NodePlace) -> grpc.aio.Channel:
         """Return a channel to a node that was looked up, which must prove to be that node."""

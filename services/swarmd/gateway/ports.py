@@ -1,9 +1,9 @@
 """What the node gives to the parts that run in it: who leads, how to reach a manager, how to reach a node.
 
 The dispatcher, the agent, the control API and raft's transport are written against these protocols;
-`services.swarmd.node` provides them. Channels that a dialer returns are shared and stay open as long as they are of
-use: nobody closes them, and nobody keeps one longer than a call or a stream, because a renewed certificate or a new
-address means a new channel.
+`services.swarmd.members` provides them. Channels that a dialer returns are shared: closing one does nothing, and each
+call on it goes over whatever connection is the right one then. What changes is where a node is: so nobody keeps a
+channel longer than for one piece of work.
 """
 
 from __future__ import annotations

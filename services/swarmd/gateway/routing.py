@@ -78,6 +78,8 @@ class Standing(enum.Enum):
     OUTSIDE = enum.auto()
     WORKER = enum.auto()
     LOCKED = enum.auto()
+    STARTING = enum.auto()
+    """A manager that has not got the swarm's state yet."""
     MANAGER = enum.auto()
 
 
@@ -131,6 +133,8 @@ def decide(kind: Reach, situation: Situation, *, stale_read: bool, passed_on: bo
     """
     if kind is Reach.NODE:
         return Serve()
+    if situation.standing is Standing.STARTING:
+        return AwaitLeader()
     if situation.standing is not Standing.MANAGER:
         return Refuse(not_a_manager(situation.standing))
     if situation.leading or kind is Reach.MANAGER or (kind is Reach.LEADER_READ and stale_read):
@@ -144,13 +148,18 @@ def decide(kind: Reach, situation: Situation, *, stale_read: bool, passed_on: bo
     return AwaitLeader() if situation.may_soon_lead else Refuse(no_leader())
 
 
-def not_a_manager(standing: Standing) -> errors.FailedPrecondition:
+def not_a_manager(standing: Standing) -> errors.BeeyardError:
     """Return the error of a node that cannot answer for the swarm."""
     match standing:
         case Standing.OUTSIDE:
             return errors.FailedPrecondition(NOT_IN_SWARM_MESSAGE, reason="NOT_IN_SWARM")
         case Standing.LOCKED:
             return errors.FailedPrecondition(LOCKED_MESSAGE, reason="SWARM_LOCKED")
+        case Standing.STARTING:
+            return errors.Unavailable(
+                "this manager has not received the swarm's state yet; try again in a moment",
+                reason="NOT_READY",
+            )
         case Standing.WORKER | Standing.MANAGER:
             return errors.FailedPrecondition(NOT_A_MANAGER_MESSAGE, reason="NOT_A_MANAGER")
 

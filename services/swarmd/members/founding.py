@@ -48,7 +48,14 @@ def keep_alone(tx: Tx, node_id: str) -> None:
 
 
 def found(
-    wish: Init, *, listen: str, enroll: str, advertise: str, now: datetime, new_id: NewId
+    wish: Init,
+    *,
+    listen: str,
+    enroll: str,
+    advertise: str,
+    description: objects_pb2.NodeDescription,
+    now: datetime,
+    new_id: NewId,
 ) -> tuple[MemberState, Credentials, Founding]:
     """Return the beginning of a new swarm, of which the node is the only manager."""
     root = authority.new(now)
@@ -79,6 +86,7 @@ def found(
         id=node_id,
         spec=objects_pb2.NodeSpec(role=objects_pb2.NODE_ROLE_MANAGER, availability=wish.availability),
         role=objects_pb2.NODE_ROLE_MANAGER,
+        description=description,
         status=objects_pb2.NodeStatus(state=objects_pb2.NODE_STATE_UNKNOWN, message="it founded the swarm"),
         manager=objects_pb2.ManagerStatus(raft_id=state.raft_id, address=advertise),
     )

@@ -91,8 +91,13 @@ class ManagerPart:
         """The certificate is another one."""
         self._look.set()
 
+    @property
+    def answers(self) -> bool:
+        """Whether the manager answers for the swarm."""
+        return self.manager is not None and self._ground.standpoint.leadership is not None
+
     async def changed(self) -> None:
-        """Return when the part has begun, ended, or failed."""
+        """Return when the part has begun, got the swarm's state, ended, or failed."""
         await self._changed.wait()
 
     def local_leader(self) -> NodePlace | None:
@@ -111,6 +116,7 @@ class ManagerPart:
         while True:
             self._look.clear()
             if not self._tls.is_manager:
+                self.failure = None
                 self._stand(Standing.WORKER, None)
                 await self._forget()
                 with self._worker_peers():
@@ -166,9 +172,8 @@ class ManagerPart:
         self.manager, self.failure = manager, None
         try:
             with self._ground.slots.installed(peer_pb2_grpc.add_PeerServiceServicer_to_server, peers):
-                self._nodes.lookup = manager.lookup
-                self._stand(Standing.MANAGER, manager)
-                await _first(part.ended(), manager.removed.wait(), self._demoted())
+                self._poke()
+                await _first(part.ended(), manager.removed.wait(), self._demoted(), self._answer_for(manager))
         finally:
             self.manager = None
             self._stand(Standing.MANAGER, None)
@@ -178,6 +183,13 @@ class ManagerPart:
         if manager.removed.is_set():
             _log.info("raft_left", node_id=self._member.state.node_id)
             await self._forget()
+
+    async def _answer_for(self, manager: Manager) -> None:
+        """Answer for the swarm from the moment on at which its state has arrived. Never returns."""
+        await manager.has_state()
+        self._nodes.lookup = manager.lookup
+        self._stand(Standing.MANAGER, manager)
+        await asyncio.Event().wait()
 
     async def _demoted(self) -> None:
         while self._tls.is_manager:

@@ -167,7 +167,7 @@ class Member:
     async def settled(self) -> None:
         """Return when the node does what it is a member for: it has a session, and its manager's part runs."""
         await self._session_seen.wait()
-        while self.tls.is_manager and self.part.manager is None:
+        while self.tls.is_manager and not self.part.answers:
             await self.part.changed()
 
     async def save(self, state: MemberState) -> None:
@@ -206,12 +206,6 @@ class Member:
     async def _keep_agent(self) -> None:
         """Run the agent, again after a while if it fails."""
         ground, failures = self._ground, 0
-        describe = Description(
-            hostname=ground.hostname,
-            engine_version=ground.version,
-            engine_labels=ground.config.labels,
-            address=self.state.advertise_address,
-        )
         while True:
             part = Part(
                 "agent",
@@ -221,7 +215,7 @@ class Member:
                     imaged=ground.local.channel(Daemon.IMAGED),
                     managers=self.managers,
                     membership=self,
-                    describe=describe,
+                    describe=describe(ground, self.state.advertise_address),
                     clock=ground.clock,
                     rng=ground.rng,
                 ),
@@ -252,3 +246,13 @@ class Member:
             )
             if records != self.state.managers:
                 await self.save(dataclasses.replace(self.state, managers=records))
+
+
+def describe(ground: Ground, advertise_address: str) -> Description:
+    """Return what tells the swarm of this node."""
+    return Description(
+        hostname=ground.hostname,
+        engine_version=ground.version,
+        engine_labels=ground.config.labels,
+        address=advertise_address,
+    )

@@ -73,7 +73,7 @@ class Raft:
             errors.BeeyardError: The files cannot be used.
         """
         config = config or RaftConfig()
-        storage = await asyncio.to_thread(_open, ground.identity, state, beginning)
+        disk = await asyncio.to_thread(FileDisk, ground.identity.raft_directory)
 
         def channel(member: Member) -> grpc.aio.Channel:
             place = NodePlace(node_id=member.node_id, address=member.address)
@@ -86,10 +86,13 @@ class Raft:
             ground.clock,
             ground.rng,
         )
-        async with (
-            transport,
-            RaftNode(config, storage, transport, store, ground.clock, ground.rng) as node,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, disk.close)
+            storage = await asyncio.to_thread(_open, disk, ground.identity, state, beginning)
+            await stack.enter_async_context(transport)
+            node = await stack.enter_async_context(
+                RaftNode(config, storage, transport, store, ground.clock, ground.rng)
+            )
             yield cls(node, config, RaftServicer(transport))
 
     @property
@@ -201,11 +204,21 @@ class Raft:
         return self._node.is_leader and self._node.term == term
 
 
-def create(identity: IdentityStore, state: MemberState, *, alone: bool) -> Storage:
+def prepare(identity: IdentityStore, state: MemberState) -> None:
+    """Begin raft's files for a member that was just taken in: before its state says that it is one."""
+    identity.remove_raft()
+    disk = FileDisk(identity.raft_directory)
+    try:
+        _create(disk, identity, state, alone=False).close()
+    finally:
+        disk.close()
+
+
+def _create(disk: FileDisk, identity: IdentityStore, state: MemberState, *, alone: bool) -> Storage:
     """Begin raft's files for a member; `alone` in a swarm of one, else of one that the leader will tell everything."""
     member = Member(id=state.raft_id, node_id=state.node_id, address=state.advertise_address)
     return Storage.create(
-        FileDisk(identity.raft_directory),
+        disk,
         KeyRing(identity.data_key()),
         os.urandom,
         Identity(cluster_id=state.cluster_id, member_id=state.raft_id),
@@ -213,16 +226,11 @@ def create(identity: IdentityStore, state: MemberState, *, alone: bool) -> Stora
     )
 
 
-def prepare(identity: IdentityStore, state: MemberState) -> None:
-    """Begin raft's files for a member that was just taken in: before its state says that it is one."""
-    identity.remove_raft()
-    create(identity, state, alone=False).close()
-
-
-def _open(identity: IdentityStore, state: MemberState, beginning: Founding | Refounding | None) -> Storage:
+def _open(
+    disk: FileDisk, identity: IdentityStore, state: MemberState, beginning: Founding | Refounding | None
+) -> Storage:
     if isinstance(beginning, Founding):
-        return create(identity, state, alone=True)
-    disk = FileDisk(identity.raft_directory)
+        return _create(disk, identity, state, alone=True)
     keys = KeyRing(identity.data_key())
     try:
         if isinstance(beginning, Refounding):

@@ -33,7 +33,7 @@ class Standpoint:
         self.standing = Standing.OUTSIDE
         self.nodes: Nodes | None = None
         self.leadership: Leadership | None = None
-        """Of a manager, while its part runs."""
+        """Of a manager that has the swarm's state."""
         self.blocklist: Blocklist | None = None
 
     def join(self, *, node_id: str, cluster_id: str, standing: Standing, nodes: Nodes) -> None:
@@ -48,7 +48,7 @@ class Standpoint:
         self.poke()
 
     def manage(self, leadership: Leadership | None, blocklist: Blocklist | None) -> None:
-        """The manager's part runs, or with None does not any more."""
+        """The manager's part runs and has the swarm's state, or with None does not."""
         self.leadership, self.blocklist = leadership, blocklist
         self.poke()
 
@@ -71,8 +71,7 @@ class Standpoint:
         """Return what the gateway decides by."""
         if self.standing is Standing.MANAGER and self.leadership is not None:
             return self.leadership.situation()
-        # A manager whose part is just starting: whoever needs the leader waits a moment.
-        return Situation(standing=self.standing, may_soon_lead=self.standing is Standing.MANAGER)
+        return Situation(standing=Standing.STARTING if self.standing is Standing.MANAGER else self.standing)
 
     def dial(self, place: NodePlace, server_name: str) -> grpc.aio.Channel:
         """Return a channel to a node; see `Nodes.dial`."""

@@ -79,6 +79,7 @@ async def lone_manager(host: str) -> AsyncIterator[LoneManager]:
         listen=f"{host}:2377",
         enroll=f"{host}:2378",
         advertise=f"{host}:2377",
+        description=objects_pb2.NodeDescription(hostname="m", address=f"{host}:2377"),
         now=NOW,
         new_id=system.new_base36_id,
     )

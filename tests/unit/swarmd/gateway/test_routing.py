@@ -32,6 +32,7 @@ def _outcome(kind: Reach, situation: Situation, **wishes: bool) -> str:
         (Situation(standing=Standing.OUTSIDE), "serve", "NOT_IN_SWARM", "NOT_IN_SWARM", "NOT_IN_SWARM"),
         (Situation(standing=Standing.WORKER), "serve", "NOT_A_MANAGER", "NOT_A_MANAGER", "NOT_A_MANAGER"),
         (Situation(standing=Standing.LOCKED), "serve", "SWARM_LOCKED", "SWARM_LOCKED", "SWARM_LOCKED"),
+        (Situation(standing=Standing.STARTING), "serve", "wait", "wait", "wait"),
         (LEADS, "serve", "serve", "serve", "serve"),
         (FOLLOWS, "serve", "serve", "leader", "leader"),
         (ELECTS, "serve", "serve", "serve", "wait"),
