@@ -18,6 +18,7 @@ from services.containerd.runtime import signals
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
 from services.kit import errors
+from services.kit import names as inventing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -256,7 +257,7 @@ class Engine:
     def _new_record(self, name: str, spec: ContainerSpec, image: ImageConfig, request_id: str) -> Record:
         attempt = 0
         while not name or name in self._ids:
-            name = names.invent(self._rng, attempt=attempt)
+            name = inventing.invent(self._rng, attempt=attempt)
             attempt += 1
         return Record(
             id=self._new_id(),

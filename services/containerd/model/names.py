@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from services.kit import errors
-
-if TYPE_CHECKING:
-    from services.kit.seams import Rng
 
 NAME_CHARS_MAX = 255
 SHORT_ID_CHARS = 12
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ID = re.compile(r"[0-9a-f]{64}")
-
-_ADJECTIVES = (
-    "amber", "ample", "astute", "balmy", "blithe", "bold", "brave", "breezy", "bright", "brisk", "busy", "calm",
-    "candid", "cheery", "clever", "cosy", "crisp", "curious", "dapper", "daring", "deft", "eager", "early", "fair",
-    "fleet", "fond", "frank", "gentle", "gilded", "glad", "golden", "hardy", "hearty", "humble", "jolly", "keen",
-    "kind", "lively", "loyal", "lucid", "lucky", "mellow", "merry", "mild", "neat", "nimble", "noble", "patient",
-    "placid", "plucky", "polite", "quick", "quiet", "radiant", "ready", "rosy", "serene", "sleek", "snug", "sound",
-    "spry", "steady", "stout", "sunny", "sweet", "tidy", "true", "vivid", "warm", "wise", "witty", "zesty",
-)  # fmt: skip
-_NOUNS = (
-    "acacia", "alder", "apiary", "aster", "basil", "bee", "birch", "blossom", "borage", "bumble", "catmint", "clover",
-    "comb", "cornel", "crocus", "dahlia", "daisy", "drone", "fennel", "forager", "foxglove", "garden", "gorse",
-    "harvest", "hawthorn", "hazel", "heath", "heather", "hive", "honey", "hyssop", "iris", "ivy", "jasmine", "larch",
-    "lavender", "lilac", "linden", "lupin", "maple", "meadow", "mallow", "melissa", "mint", "mustard", "nectar",
-    "orchard", "oregano", "phacelia", "pollen", "poppy", "primrose", "propolis", "queen", "rosemary", "sage", "scout",
-    "sedum", "sunflower", "swarm", "teasel", "thistle", "thyme", "verbena", "vetch", "violet", "waggle", "wax",
-    "willow", "wing", "worker", "yarrow",
-)  # fmt: skip
 
 
 def check(name: str) -> None:
@@ -46,9 +24,3 @@ def check(name: str) -> None:
             f" a letter or digit, at most {NAME_CHARS_MAX}",
             reason="SPEC_INVALID",
         )
-
-
-def invent(rng: Rng, *, attempt: int) -> str:
-    """Return a name such as "nimble_clover"; after some attempts with a number, so that one is always found."""
-    name = f"{rng.choice(_ADJECTIVES)}_{rng.choice(_NOUNS)}"
-    return f"{name}{rng.randrange(10 ** min(attempt, 9))}" if attempt > 2 else name

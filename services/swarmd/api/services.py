@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1 import control_pb2, control_pb2_grpc, objects_pb2
-from services.kit import errors, log
+from services.kit import errors, log, names
 from services.swarmd.api import counts, defaults, filters, images, lookup, paging, references, revision
 from services.swarmd.api.checks import ports, service
 from services.swarmd.ca import base36
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 
 REQUEST_ID_CHARS_MAX = 128
+NAME_ATTEMPTS_MAX = 12
 _ID_BYTES, _ID_DIGITS = 16, 25
 
 _MODES = {
@@ -57,8 +59,10 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
         manager.leader.require_leading()
         service_id = _id_of(request.request_id) if request.request_id else manager.new_id()
         spec = defaults.normalised(request.spec)
-        service.check_spec(spec)
         made = manager.store.view().get(SERVICES, service_id)
+        if not spec.annotations.name:
+            spec.annotations.name = self._invented_name(service_id) if made is None else made.spec.annotations.name
+        service.check_spec(spec)
         if made is None:
             warnings = [] if request.no_resolve_image else await images.pin(spec, self._resolver)
 
@@ -83,6 +87,13 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
         return control_pb2.CreateServiceResponse(
             service=made, warnings=[*warnings, *_port_warnings(made.spec)]
         )
+
+    def _invented_name(self, service_id: str) -> str:
+        """Make up a name that no service has."""
+        taken = {found.spec.annotations.name for found in self._manager.store.view().list(SERVICES)}
+        rng = random.Random(service_id)  # noqa: S311 (a name, no secret)
+        candidates = (names.invent(rng, attempt=attempt) for attempt in range(NAME_ATTEMPTS_MAX))
+        return next((name for name in candidates if name not in taken), service_id)
 
     async def ListServices(
         self, request: control_pb2.ListServicesRequest, _context: Context
