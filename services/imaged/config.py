@@ -29,6 +29,8 @@ class ImagedConfig(DaemonConfig):
     """The most bytes that one layer may unpack to."""
     layer_entries_max: int = 10_000_000
     """The most files that one layer may hold."""
+    purge_delay_s: float = 20.0
+    """How long removed files stay on a disk that has room: removing them late keeps unpacking quick."""
     gc_interval_s: float = 600.0
     """How often content that nothing refers to is looked for."""
 
@@ -45,6 +47,8 @@ class ImagedConfig(DaemonConfig):
             raise _invalid("layer_bytes_max", "must be positive")
         if self.layer_entries_max < 1:
             raise _invalid("layer_entries_max", "must be positive")
+        if self.purge_delay_s < 0:
+            raise _invalid("purge_delay_s", "must not be negative")
         if self.gc_interval_s < GC_INTERVAL_S_MIN:
             raise _invalid("gc_interval_s", f"must be at least {GC_INTERVAL_S_MIN:g}")
 

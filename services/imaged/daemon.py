@@ -67,7 +67,15 @@ async def build(config: ImagedConfig, supervisor: Supervisor) -> AsyncIterator[L
         peers = PeerSource(config.run / SWARMD_SOCKET)
         stack.push_async_callback(peers.close)
 
-        snapshots = LocalSnapshots(_driver(config, layout), database, workers, supervisor, clock, new_id)
+        snapshots = LocalSnapshots(
+            _driver(config, layout),
+            database,
+            workers,
+            supervisor,
+            clock,
+            new_id,
+            config.purge_delay_s,
+        )
         blobs = BlobStore(layout.blobs)
         ingests = IngestStore(layout.ingest, layout.blobs)
         leases = Leases(database, clock, new_id)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 CHECK_EVERY_BYTES = 8 << 20
 RESERVE_BYTES = 64 << 20
+SCARCE_BYTES = 8 << 30
 _RESERVE_SHARE = 20
+_SCARCE_SHARE = 5
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -52,6 +54,13 @@ class Reserve:
         # A sixteenth of the step: on a small disk the reserve itself must leave room to work.
         if status.f_bavail * status.f_frsize < self._reserve_bytes + CHECK_EVERY_BYTES // 16:
             raise full()
+
+
+def is_scarce(path: int | Path) -> bool:
+    """Return whether little is left: less than a fifth of the file system, and less than 8 GiB."""
+    status = os.statvfs(path)
+    free = status.f_bavail * status.f_frsize
+    return status.f_blocks > 0 and free < SCARCE_BYTES and status.f_bavail * _SCARCE_SHARE < status.f_blocks
 
 
 def full() -> errors.Exhausted:

@@ -49,6 +49,7 @@ class LocalSnapshots:
         supervisor: Supervisor,
         clock: Clock,
         new_id: NewId,
+        purge_delay_s: float = 0.0,
     ) -> None:
         self._driver = driver
         self._table = Table(driver.name)
@@ -56,7 +57,7 @@ class LocalSnapshots:
         self._supervisor = supervisor
         self._clock = clock
         self._new_id = new_id
-        self._trash = Trash(driver, supervisor, clock)
+        self._trash = Trash(driver, supervisor, clock, purge_delay_s)
         self._storage = Storage(driver, workers, self._trash)
         self._boot_id = durability.boot_id()
 

@@ -31,6 +31,7 @@ class OverlayDriver:
     name = "overlay"
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._directories = Directories(root)
 
     async def create(self, directory: str, parents: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from services.imaged.layers.changes import ChangeKind
     from services.imaged.layers.jobs import Comparison, ExportResult
@@ -152,6 +153,11 @@ class Driver(Protocol):
     @property
     def name(self) -> str:
         """What the configuration calls it."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """A directory on the storage that it uses."""
         ...
 
     async def create(self, directory: str, parents: Sequence[str]) -> None:

@@ -77,7 +77,8 @@ class Storage:
         )
         target = os.open(self._driver.target(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            result = await self._workers.apply(job, blob, target, on_progress)
+            with self._trash.unpacking():
+                result = await self._workers.apply(job, blob, target, on_progress)
         finally:
             os.close(target)
         if layer.diff_id is None and result.is_compressed:

@@ -32,6 +32,7 @@ class VfsDriver:
     name = "vfs"
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._directories = Directories(root)
 
     async def create(self, directory: str, parents: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class Daemon:
         self.socket = self.run / "imaged.sock"
         self.log = directory / "log"
         self._config = directory / "imaged.toml"
-        self._config.write_text(settings)
+        self._config.write_text(f"purge_delay_s = 0.0\n{settings}")
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
 
