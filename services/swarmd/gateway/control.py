@@ -139,7 +139,7 @@ class ControlCalls:
 
     async def _pass_on(self, call: _Call, leader: NodePlace) -> None:
         channel = self._dial(leader, leader.node_id)
-        if not await connected(channel, CONNECT_TIMEOUT_S):
+        if not await self._reach(leader, channel):
             raise _LeaderGone
         answer = await self._answer(call, leader, channel)
         if answer.lost:
@@ -156,6 +156,16 @@ class ControlCalls:
             await call.context.abort(answer.code, answer.details, answer.trailing)
         call.context.set_trailing_metadata(answer.trailing)
         await call.context.write(answer.response)
+
+    async def _reach(self, leader: NodePlace, channel: grpc.aio.Channel) -> bool:
+        """Return whether there is a connection to the leader, before it has ceased to lead."""
+        async with asyncio.TaskGroup() as group:
+            reach = group.create_task(connected(channel, CONNECT_TIMEOUT_S))
+            gone = group.create_task(self._deposed(leader))
+            await asyncio.wait([reach, gone], return_when=asyncio.FIRST_COMPLETED)
+            gone.cancel()
+            reach.cancel()
+        return not reach.cancelled() and reach.result()
 
     async def _answer(self, call: _Call, leader: NodePlace, channel: grpc.aio.Channel) -> _Answer:
         invocation = call.context.invocation_metadata() or ()
@@ -176,14 +186,15 @@ class ControlCalls:
         return answer
 
     async def _give_up(self, made: grpc.aio.Call, leader: NodePlace) -> None:
-        """End a call to a leader some time after it has ceased to lead, by what this node knows."""
-        while True:
-            present = self._situation.situation().leader
-            if present is None or present.node_id != leader.node_id:
-                break
-            await self._situation.changed()
+        """End a call to a leader some time after it has ceased to lead."""
+        await self._deposed(leader)
         await asyncio.sleep(LOST_GRACE_S)
         made.cancel()
+
+    async def _deposed(self, leader: NodePlace) -> None:
+        """Return when a node does not lead any more, by what this one knows."""
+        while (present := self._situation.situation().leader) and present.node_id == leader.node_id:
+            await self._situation.changed()
 
     async def _news(self) -> None:
         try:
