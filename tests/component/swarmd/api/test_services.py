@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 
 import pytest
@@ -105,7 +106,7 @@ async def test_the_same_request_twice_at_once_makes_one_service(at: Desk) -> Non
 @pytest.mark.parametrize(
     ("change", "kind", "reason"),
     [
-        (lambda wanted: wanted.annotations.ClearField("name"), errors.Invalid, "SPEC_INVALID"),
+        (lambda wanted: setattr(wanted.annotations, "name", "no spaces"), errors.Invalid, "SPEC_INVALID"),
         (lambda wanted: wanted.task.container.ClearField("image"), errors.Invalid, "SPEC_INVALID"),
         (
             lambda wanted: wanted.task.placement.constraints.append("node.role"),
@@ -128,6 +129,14 @@ async def test_what_cannot_be_leaves_nothing_behind(at: Desk, change, kind, reas
     assert (type(refusal), refusal.reason) == (kind, reason)
     assert at.seat.store.view().count(SERVICES) == 0
     assert at.seat.log.entries == 0
+
+
+async def test_a_service_without_a_name_gets_one(at: Desk) -> None:
+    made = await create(at, spec(""), request_id="r1")
+    assert re.fullmatch(r"[a-z]+_[a-z]+", made.service.spec.annotations.name)
+    assert (await create(at, spec(""), request_id="r1")).service == made.service, "a retry finds its own"
+    other = await create(at, spec(""))
+    assert other.service.spec.annotations.name != made.service.spec.annotations.name
 
 
 async def test_names_are_unique(at: Desk) -> None:
