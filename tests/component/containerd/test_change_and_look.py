@@ -13,7 +13,7 @@ from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def update(yard: Yard, container: str, **fields: object) -> pb.UpdateContainerResponse:
@@ -26,29 +26,29 @@ def limit(yard: Yard, container: str, name: str) -> str:
     return Path(f"/sys/fs/cgroup/{controller}/{yard.cgroup_parent}/{container}/{name}").read_text().strip()
 
 
-async def test_limits_change_while_it_runs(each: Yard) -> None:
-    container = await each.create("sleep", "1000", resources=spec_pb2.Resources(memory_bytes=64 << 20))
-    await each.start(container)
+async def test_limits_change_while_it_runs(own_each: Yard) -> None:
+    container = await own_each.create("sleep", "1000", resources=spec_pb2.Resources(memory_bytes=64 << 20))
+    await own_each.start(container)
     bigger = spec_pb2.Resources(
         memory_bytes=96 << 20, memory_swap_bytes=192 << 20, nano_cpus=250_000_000, pids_limit=9
     )
-    await update(each, container, resources=bigger)
-    assert limit(each, container, "memory.limit_in_bytes") == str(96 << 20)
-    assert limit(each, container, "memory.memsw.limit_in_bytes") == str(192 << 20)
-    assert limit(each, container, "cpu.cfs_quota_us") == "25000"
-    assert limit(each, container, "pids.max") == "9"
+    await update(own_each, container, resources=bigger)
+    assert limit(own_each, container, "memory.limit_in_bytes") == str(96 << 20)
+    assert limit(own_each, container, "memory.memsw.limit_in_bytes") == str(192 << 20)
+    assert limit(own_each, container, "cpu.cfs_quota_us") == "25000"
+    assert limit(own_each, container, "pids.max") == "9"
     always = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_ALWAYS)
-    await update(each, container, restart=always)
-    found = (await each.get(container)).spec
+    await update(own_each, container, restart=always)
+    found = (await own_each.get(container)).spec
     assert found.resources.memory_bytes == 96 << 20
     assert found.restart.condition == spec_pb2.RESTART_CONDITION_ALWAYS
     for bad in (spec_pb2.Resources(memory_bytes=1), spec_pb2.Resources(shm_bytes=1 << 20)):
         with pytest.raises(errors.Invalid):
-            await update(each, container, resources=bad)
-    assert (await each.get(container)).spec == found
-    await each.kill_daemon()
-    await each.start_daemon()
-    assert (await each.get(container)).spec == found
+            await update(own_each, container, resources=bad)
+    assert (await own_each.get(container)).spec == found
+    await own_each.kill_daemon()
+    await own_each.start_daemon()
+    assert (await own_each.get(container)).spec == found
 
 
 async def test_ports_change_while_it_runs(one: Yard) -> None:
@@ -98,44 +98,44 @@ async def test_stats_and_top(each: Yard) -> None:
     assert len([sample async for sample in one_shot]) == 1
 
 
-async def test_diff_and_commit(one: Yard) -> None:
-    container = await one.create("sh", "-c", "touch /new; sleep 1000")
-    await one.start(container)
+async def test_diff_and_commit(own: Yard) -> None:
+    container = await own.create("sh", "-c", "touch /new; sleep 1000")
+    await own.start(container)
     async with asyncio.timeout(10):
-        while not (one.imaged.layer(container) / "upper/new").exists():
+        while not (own.imaged.layer(container) / "upper/new").exists():
             await asyncio.sleep(0.02)
     changes = [
         (change.kind, change.path)
-        async for batch in client.stream(one.stub.DiffContainer(pb.DiffContainerRequest(container=container)))
+        async for batch in client.stream(own.stub.DiffContainer(pb.DiffContainerRequest(container=container)))
         for change in batch.changes
     ]
     assert (pb.CHANGE_KIND_ADDED, "/new") in changes
 
-    one.imaged.commit_gate.clear()
+    own.imaged.commit_gate.clear()
     commit = asyncio.ensure_future(
         client.call(
-            one.stub.CommitContainer(pb.CommitContainerRequest(container=container, reference="made:1"))
+            own.stub.CommitContainer(pb.CommitContainerRequest(container=container, reference="made:1"))
         )
     )
-    freezer = Path(f"/sys/fs/cgroup/freezer/{one.cgroup_parent}/{container}/freezer.state")
+    freezer = Path(f"/sys/fs/cgroup/freezer/{own.cgroup_parent}/{container}/freezer.state")
     async with asyncio.timeout(10):
         while freezer.read_text().strip() != "FROZEN":
             await asyncio.sleep(0.02)
-    assert (await one.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
-    await one.kill_daemon()
+    assert (await own.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
+    await own.kill_daemon()
     with pytest.raises(errors.Unavailable):
         await commit
-    one.imaged.commit_gate.set()
-    await one.start_daemon()
+    own.imaged.commit_gate.set()
+    await own.start_daemon()
     async with asyncio.timeout(10):
         while freezer.read_text().strip() != "THAWED":
             await asyncio.sleep(0.02)
 
     response = await client.call(
-        one.stub.CommitContainer(
+        own.stub.CommitContainer(
             pb.CommitContainerRequest(container=container, reference="made:1", author="me")
         )
     )
     assert response.image_id.startswith("sha256:")
-    assert one.imaged.commits[-1].author == "me"
+    assert own.imaged.commits[-1].author == "me"
     assert freezer.read_text().strip() == "THAWED"

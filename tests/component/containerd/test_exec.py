@@ -15,7 +15,7 @@ from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def execute(
@@ -119,30 +119,30 @@ async def test_detached_and_the_end_of_the_container(one: Yard) -> None:
     assert one.remains() == []
 
 
-async def test_after_a_restart_of_the_daemon(one: Yard) -> None:
-    container = await sleeper(one)
-    await execute(one, container, "sleep", "1000", detach=True)
-    await one.kill_daemon()
-    await one.start_daemon()
-    output, _ = await execute(one, container, "echo", "still")
+async def test_after_a_restart_of_the_daemon(own: Yard) -> None:
+    container = await sleeper(own)
+    await execute(own, container, "sleep", "1000", detach=True)
+    await own.kill_daemon()
+    await own.start_daemon()
+    output, _ = await execute(own, container, "echo", "still")
     assert output == b"still\n"
-    await one.remove(container)
-    assert one.remains() == []
+    await own.remove(container)
+    assert own.remains() == []
 
 
 @pytest.mark.slow
-async def test_many_in_a_row_leak_nothing(one: Yard) -> None:
-    container = await sleeper(one)
-    assert one.process is not None
+async def test_many_in_a_row_leak_nothing(own: Yard) -> None:
+    container = await sleeper(own)
+    assert own.process is not None
 
-    descriptors = Path(f"/proc/{one.process.pid}/fd")
+    descriptors = Path(f"/proc/{own.process.pid}/fd")
 
     async def some(count: int) -> int:
         for _ in range(count):
-            _, last = await execute(one, container, "true")
+            _, last = await execute(own, container, "true")
             assert last.exit.exit_code == 0
         return len(list(descriptors.iterdir()))
 
     before = await some(5)
     assert await some(60) <= before + 2
-    assert len(list((one.run / f"containerd/c/{container}/exec").iterdir())) == 0
+    assert len(list((own.run / f"containerd/c/{container}/exec").iterdir())) == 0

@@ -14,7 +14,7 @@ from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 TRAPS_TERM = ("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")
 IGNORES_TERM = ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")

@@ -11,7 +11,7 @@ from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from tests.component.containerd.yard import Yard
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_runs_reports_and_leaves_nothing(each: Yard) -> None:

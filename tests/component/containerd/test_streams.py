@@ -15,7 +15,7 @@ from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 
 class Attached:
@@ -148,22 +148,22 @@ async def test_two_users_see_the_same(one: Yard) -> None:
         assert bytes(user.output) == b"got word\n"
 
 
-async def test_attach_survives_nothing_but_the_container_does(one: Yard) -> None:
-    container = await one.create("sh", "-c", "while :; do echo tick; sleep 0.02; done")
-    user = Attached(one, container)
+async def test_attach_survives_nothing_but_the_container_does(own: Yard) -> None:
+    container = await own.create("sh", "-c", "while :; do echo tick; sleep 0.02; done")
+    user = Attached(own, container)
     await user.opened()
-    await one.start(container)
+    await own.start(container)
     await user.until(b"tick")
-    await one.kill_daemon()
+    await own.kill_daemon()
     with pytest.raises(errors.Unavailable):
         await user.to_end()
     await user.leave()
-    await one.start_daemon()
-    again = Attached(one, container)
+    await own.start_daemon()
+    again = Attached(own, container)
     await again.opened()
     await again.until(b"tick")
     await again.leave()
-    assert (await one.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
+    assert (await own.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
 
 
 async def test_a_user_who_does_not_read_holds_up_nobody(one: Yard) -> None:

@@ -19,7 +19,7 @@ from services.kit.rpc import client
 from tests.component.containerd.neighbours import serve_imaged, serve_netd
 from tests.component.containerd.yard import Yard, spec, yard
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 REST = (
     pb.CONTAINER_STATE_CREATED,
@@ -28,109 +28,111 @@ REST = (
 )
 
 
-async def test_containers_outlive_the_daemon(each: Yard) -> None:
+async def test_containers_outlive_the_daemon(own_each: Yard) -> None:
     script = "n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo line $n; sleep 0.01; done; exit 42"
-    talker = await each.create("sh", "-c", script)
-    pid = await each.start(talker)
-    brief = await each.create("sh", "-c", "sleep 0.3; exit 9")
-    await each.start(brief)
-    frozen = await each.create("sleep", "100")
-    await each.start(frozen)
-    await client.call(each.stub.PauseContainer(pb.PauseContainerRequest(container=frozen)))
+    talker = await own_each.create("sh", "-c", script)
+    pid = await own_each.start(talker)
+    brief = await own_each.create("sh", "-c", "sleep 0.3; exit 9")
+    await own_each.start(brief)
+    frozen = await own_each.create("sleep", "100")
+    await own_each.start(frozen)
+    await client.call(own_each.stub.PauseContainer(pb.PauseContainerRequest(container=frozen)))
 
-    await each.kill_daemon()
+    await own_each.kill_daemon()
     await asyncio.sleep(0.6)  # one container ends while nobody is there
-    await each.start_daemon()
+    await own_each.start_daemon()
 
-    found = await each.get(talker)
+    found = await own_each.get(talker)
     assert (found.status.state, found.status.pid) == (pb.CONTAINER_STATE_RUNNING, pid)
-    missed = await each.until_state(brief, pb.CONTAINER_STATE_EXITED)
+    missed = await own_each.until_state(brief, pb.CONTAINER_STATE_EXITED)
     assert missed.status.exit_code == 9
-    assert (await each.get(frozen)).status.state == pb.CONTAINER_STATE_PAUSED
-    await client.call(each.stub.UnpauseContainer(pb.UnpauseContainerRequest(container=frozen)))
-    await each.remove(frozen)
-    ended = await each.until_state(talker, pb.CONTAINER_STATE_EXITED)
+    assert (await own_each.get(frozen)).status.state == pb.CONTAINER_STATE_PAUSED
+    await client.call(own_each.stub.UnpauseContainer(pb.UnpauseContainerRequest(container=frozen)))
+    await own_each.remove(frozen)
+    ended = await own_each.until_state(talker, pb.CONTAINER_STATE_EXITED)
     assert ended.status.exit_code == 42
-    lines = (await each.text(talker)).splitlines()
+    lines = (await own_each.text(talker)).splitlines()
     assert lines == [f"line {number}" for number in range(1, 401)]
     for container in (talker, brief):
-        await each.remove(container)
-    assert each.remains() == []
-    assert each.state_left() == []
+        await own_each.remove(container)
+    assert own_each.remains() == []
+    assert own_each.state_left() == []
 
 
-async def test_an_orderly_stop_leaves_containers_alone(one: Yard) -> None:
-    container = await one.create("sleep", "100")
-    pid = await one.start(container)
-    assert await one.stop_daemon() == 0
+async def test_an_orderly_stop_leaves_containers_alone(own: Yard) -> None:
+    container = await own.create("sleep", "100")
+    pid = await own.start(container)
+    assert await own.stop_daemon() == 0
     assert Path(f"/proc/{pid}").exists()
-    await one.start_daemon()
-    assert (await one.get(container)).status.pid == pid
+    await own.start_daemon()
+    assert (await own.get(container)).status.pid == pid
 
 
-async def test_restart_policy_goes_on_after_a_restart_of_the_daemon(one: Yard) -> None:
+async def test_restart_policy_goes_on_after_a_restart_of_the_daemon(own: Yard) -> None:
     always = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_ALWAYS)
-    container = await one.create("sleep", "100", restart=always)
-    pid = await one.start(container)
-    await one.kill_daemon()
+    container = await own.create("sleep", "100", restart=always)
+    pid = await own.start(container)
+    await own.kill_daemon()
     os.kill(pid, signal.SIGKILL)
     await asyncio.sleep(0.1)
-    await one.start_daemon()
-    found = await one.until_state(container, pb.CONTAINER_STATE_RUNNING)
+    await own.start_daemon()
+    found = await own.until_state(container, pb.CONTAINER_STATE_RUNNING)
     assert found.status.pid != pid
     assert found.status.restart_count == 1
 
 
-async def test_a_reboot(one: Yard) -> None:
+async def test_a_reboot(own: Yard) -> None:
     """What ran is gone with the machine; the restart policies bring back what is to come back."""
     always = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_ALWAYS)
     unless = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_UNLESS_STOPPED)
-    plain = await one.create("sleep", "100")
-    keeper = await one.create("sleep", "100", restart=always)
-    stopped_keeper = await one.create("sleep", "100", restart=always)
-    stopped = await one.create("sleep", "100", restart=unless)
+    plain = await own.create("sleep", "100")
+    keeper = await own.create("sleep", "100", restart=always)
+    stopped_keeper = await own.create("sleep", "100", restart=always)
+    stopped = await own.create("sleep", "100", restart=unless)
     for container in (plain, keeper, stopped_keeper, stopped):
-        await one.start(container)
+        await own.start(container)
     for container in (stopped_keeper, stopped):
-        await client.call(one.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=0)))
-    await one.kill_daemon()
+        await client.call(own.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=0)))
+    await own.kill_daemon()
     # As after a boot: no process, no mount, no control group, an empty run directory, another boot id.
-    database = one.root / "containerd/state.db"
+    database = own.root / "containerd/state.db"
 
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         rows = connection.execute("SELECT id, status FROM containers").fetchall()
         for key, status in rows:
             changed = status.replace(_boot_id(), "another-boot")
             connection.execute("UPDATE containers SET status = ? WHERE id = ?", (changed, key))
-    (one.root / "containerd/boot").write_text("another-boot")
-    for entry in Path("/sys/fs/cgroup/pids", one.cgroup_parent).glob("*/cgroup.procs"):
+    (own.root / "containerd/boot").write_text("another-boot")
+    for entry in Path("/sys/fs/cgroup/pids", own.cgroup_parent).glob("*/cgroup.procs"):
         for line in entry.read_text().split():
             os.kill(int(line), signal.SIGKILL)
-    for conmon in one.conmons():
+    for conmon in own.conmons():
         with contextlib.suppress(ProcessLookupError):
             os.kill(conmon, signal.SIGKILL)
-    for exit_file in (one.run / "containerd/exits").iterdir():
+    for exit_file in (own.run / "containerd/exits").iterdir():
         exit_file.unlink()
-    await one.start_daemon()
-    lost = await one.until_state(plain, pb.CONTAINER_STATE_EXITED)
+    await own.start_daemon()
+    lost = await own.until_state(plain, pb.CONTAINER_STATE_EXITED)
     assert lost.status.exit_code == 255
     assert "machine went down" in lost.status.error
-    await one.until_state(keeper, pb.CONTAINER_STATE_RUNNING)
-    await one.until_state(stopped_keeper, pb.CONTAINER_STATE_RUNNING)
-    assert (await one.get(stopped)).status.state == pb.CONTAINER_STATE_EXITED
+    await own.until_state(keeper, pb.CONTAINER_STATE_RUNNING)
+    await own.until_state(stopped_keeper, pb.CONTAINER_STATE_RUNNING)
+    assert (await own.get(stopped)).status.state == pb.CONTAINER_STATE_EXITED
 
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-async def _whole_life(each: Yard) -> None:
+async def _whole_life(own_each: Yard) -> None:
     """Pass every fault point: create, start, stop, remove. Whatever call is under way when the daemon dies fails."""
     with contextlib.suppress(errors.BeeyardError):
-        container = await each.create("sleep", "100", name="victim")
-        await each.start(container)
-        await client.call(each.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=50)))
-        await each.remove(container, force=False)
+        container = await own_each.create("sleep", "100", name="victim")
+        await own_each.start(container)
+        await client.call(
+            own_each.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=50))
+        )
+        await own_each.remove(container, force=False)
 
 
 @pytest.mark.slow
@@ -174,65 +176,65 @@ async def _check_legal_and_remove(made: Yard, point: str) -> None:
     assert made.state_left() == [], point
 
 
-async def test_what_belongs_to_no_container_is_taken_down(one: Yard) -> None:
-    container = await one.create("sleep", "100")
-    await one.start(container)
-    await one.kill_daemon()
+async def test_what_belongs_to_no_container_is_taken_down(own: Yard) -> None:
+    container = await own.create("sleep", "100")
+    await own.start(container)
+    await own.kill_daemon()
     for name in ("state.db", "state.db-wal", "state.db-shm"):
-        (one.root / "containerd" / name).unlink(missing_ok=True)
-    await one.start_daemon()
+        (own.root / "containerd" / name).unlink(missing_ok=True)
+    await own.start_daemon()
     async with asyncio.timeout(20):
-        while one.remains():
+        while own.remains():
             await asyncio.sleep(0.05)
-    assert one.state_left() != [], "a writable layer is somebody's data and is kept"
+    assert own.state_left() != [], "a writable layer is somebody's data and is kept"
 
 
-async def test_a_second_daemon_on_the_same_root_is_refused(one: Yard) -> None:
-    first = one.process
+async def test_a_second_daemon_on_the_same_root_is_refused(own: Yard) -> None:
+    first = own.process
     try:
         with pytest.raises(AssertionError, match="the daemon died"):
-            one.run.joinpath("containerd.sock").rename(one.run / "hidden")
-            await one.start_daemon()
-        assert one.process is not None
-        assert one.process.returncode == 1
-        assert "lock" in one.log.read_text().lower() or "another" in one.log.read_text().lower()
+            own.run.joinpath("containerd.sock").rename(own.run / "hidden")
+            await own.start_daemon()
+        assert own.process is not None
+        assert own.process.returncode == 1
+        assert "lock" in own.log.read_text().lower() or "another" in own.log.read_text().lower()
     finally:
-        one.process = first
+        own.process = first
 
 
-async def test_neighbours_away(one: Yard) -> None:
-    container = await one.create("sleep", "100", name="kept")
-    await one.start(container)
+async def test_neighbours_away(own: Yard) -> None:
+    container = await own.create("sleep", "100", name="kept")
+    await own.start(container)
     for name in ("imaged", "netd"):
-        await one.servers.pop(name).drain(0)
-    assert [entry.name for entry in await one.list()] == ["kept"]
-    assert (await one.get("kept")).status.state == pb.CONTAINER_STATE_RUNNING
-    await one.logs(container)
+        await own.servers.pop(name).drain(0)
+    assert [entry.name for entry in await own.list()] == ["kept"]
+    assert (await own.get("kept")).status.state == pb.CONTAINER_STATE_RUNNING
+    await own.logs(container)
     with pytest.raises(errors.Unavailable, match=r"imaged does not answer at .*imaged\.sock"):
-        await client.call(one.stub.CreateContainer(pb.CreateContainerRequest(spec=spec("true"))))
-    await client.call(one.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=0)))
-    assert (await one.get("kept")).status.exit_code == 137
+        await client.call(own.stub.CreateContainer(pb.CreateContainerRequest(spec=spec("true"))))
+    await client.call(own.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=0)))
+    assert (await own.get("kept")).status.exit_code == 137
     with pytest.raises(errors.Unavailable, match="netd"):
-        await one.start(container)
+        await own.start(container)
 
-    one.servers["imaged"] = await serve_imaged(one.imaged, one.run)
-    one.servers["netd"] = await serve_netd(one.netd, one.run)
+    own.servers["imaged"] = await serve_imaged(own.imaged, own.run)
+    own.servers["netd"] = await serve_netd(own.netd, own.run)
     async with asyncio.timeout(40):  # what could not be taken down is tried again by itself
-        while one.remains():
+        while own.remains():
             await asyncio.sleep(0.05)
-    await one.start(container)
-    await one.remove(container)
-    assert one.remains() == []
+    await own.start(container)
+    await own.remove(container)
+    assert own.remains() == []
 
 
-async def test_a_neighbour_that_restarts_is_waited_for(one: Yard) -> None:
-    container = await one.create("true")
-    await one.servers.pop("netd").drain(0)
+async def test_a_neighbour_that_restarts_is_waited_for(own: Yard) -> None:
+    container = await own.create("true")
+    await own.servers.pop("netd").drain(0)
 
     async def back() -> None:
         await asyncio.sleep(0.5)
-        one.servers["netd"] = await serve_netd(one.netd, one.run)
+        own.servers["netd"] = await serve_netd(own.netd, own.run)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(back())
-        await one.start(container)
+        await own.start(container)

@@ -16,6 +16,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import container_pb2_grpc, spec_pb2
 from services.containerd.kernel import mountinfo
 from services.containerd.runtime import sharing
+from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.neighbours import IMAGE, FakeImaged, FakeNetd, serve_imaged, serve_netd
 
@@ -30,7 +31,7 @@ class Yard:
         self.directory = directory
         self.root, self.run = directory / "s", directory / "r"
         self.run.mkdir()
-        self.cgroup_parent = f"beeyard-test-{directory.name}"
+        self.cgroup_parent = f"beeyard-test-{'-'.join(directory.parts[-2:])}"
         self.imaged = FakeImaged(directory / "i")
         self.netd = FakeNetd(directory / "n")
         lines = {"runtime": runtime, "cgroup_parent": self.cgroup_parent, **settings}
@@ -173,6 +174,16 @@ class Yard:
         """Return what is left of containers that are gone: layers and directories. Empty is good."""
         directories = (self.root / "containerd/containers").glob("*")
         return [*(f"layer {key}" for key in self.imaged.layer_keys()), *(str(path) for path in directories)]
+
+    async def clear(self) -> None:
+        """Remove all containers, and make sure that nothing of them is left."""
+        self.netd.failure = None
+        for container in await self.list():
+            with contextlib.suppress(errors.NotFound):
+                await self.remove(container.id)
+        async with asyncio.timeout(20):
+            while self.remains() or self.state_left():
+                await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """Take everything down, whatever state it is in."""
