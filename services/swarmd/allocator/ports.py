@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1.objects_pb2 import (
-    ENDPOINT_MODE_DNSRR,
     PUBLISH_MODE_HOST,
     PUBLISH_MODE_INGRESS,
     PublishedPort,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 DYNAMIC_FIRST = 30000
 DYNAMIC_LAST = 32767
-PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +65,19 @@ class Ports:
             else:
                 del self._owners[key]
 
-    def check(self, service: Service) -> None:
-        """See whether a service could have the ports that its spec names.
-
-        Raises:
-            errors.Invalid: The spec contradicts itself.
-            errors.AlreadyExists: Another service has one of them; the message names it.
-        """
-        _check_spec(service)
-        for port in service.spec.endpoint.ports:
-            if port.published_port:
-                self._check_port(service.id, port, only_held=False)
-
     def allocate(self, service: Service) -> ServiceEndpoint:
         """Return the endpoint of a service with all ports filled in; what it has already, it keeps.
 
+        The API refuses what another service has; but two that ask for one port at the same moment may both be let in.
+        Here the first one gets it.
+
         Raises:
-            errors.Invalid: The spec contradicts itself.
-            errors.AlreadyExists: Another service has one of the ports.
+            errors.AlreadyExists: Another service has one of the ports; the message names it.
             errors.Exhausted: No port is free in the dynamic range.
         """
-        _check_spec(service)
         for port in service.spec.endpoint.ports:
             if port.published_port:
-                # Two that ask for one port at the same time are both let in; here the first one gets it.
-                self._check_port(service.id, port, only_held=True)
+                self._check_port(service.id, port)
         held = [copy_port(port) for port in service.endpoint.ports]
         endpoint = copy_of_endpoint(service.endpoint)
         del endpoint.ports[:]
@@ -113,10 +99,10 @@ class Ports:
                 if owner not in owners:
                     owners.append(owner)
 
-    def _check_port(self, service_id: str, port: PublishedPort, *, only_held: bool) -> None:
+    def _check_port(self, service_id: str, port: PublishedPort) -> None:
         host = port.mode == PUBLISH_MODE_HOST
         for owner in self._owners.get((port.protocol or "tcp", port.published_port), ()):
-            if owner.service_id == service_id or (only_held and not owner.holds):
+            if owner.service_id == service_id or not owner.holds:
                 continue
             if host and owner.mode == PUBLISH_MODE_HOST:
                 continue  # kept apart node by node, by the scheduler
@@ -195,26 +181,3 @@ def _normal(port: PublishedPort) -> PublishedPort:
     normal.protocol = port.protocol or "tcp"
     normal.mode = port.mode or PUBLISH_MODE_INGRESS
     return normal
-
-
-def _check_spec(service: Service) -> None:
-    endpoint = service.spec.endpoint
-    seen: set[tuple[str, int]] = set()
-    for port in endpoint.ports:
-        normal = _normal(port)
-        if normal.protocol not in PROTOCOLS:
-            raise errors.Invalid(f"protocol {port.protocol!r} of a port is unknown", reason="PORT_INVALID")
-        if not 1 <= port.target_port <= 65535 or port.published_port > 65535:
-            raise errors.Invalid(
-                f"port {port.published_port}:{port.target_port} is outside 1-65535", reason="PORT_INVALID"
-            )
-        if normal.mode == PUBLISH_MODE_INGRESS and endpoint.mode == ENDPOINT_MODE_DNSRR:
-            raise errors.Invalid(
-                "port published with ingress mode can't be used with dnsrr mode", reason="PORT_INVALID"
-            )
-        key = (normal.protocol, port.published_port)
-        if port.published_port and key in seen:
-            raise errors.Invalid(
-                f"port {port.published_port}/{normal.protocol} is published twice", reason="PORT_INVALID"
-            )
-        seen.add(key)

@@ -14,7 +14,7 @@ from services.kit import errors
 from services.swarmd.allocator.ports import Ports, is_allocated
 from services.swarmd.control.agenda import Agenda
 from services.swarmd.control.queue import Queue
-from services.swarmd.orchestrator.core import enforcer, orphans, policy
+from services.swarmd.orchestrator.core import disown, enforcer, policy
 from services.swarmd.orchestrator.core.draft import Plan, World
 from services.swarmd.orchestrator.core.reconcile import reconcile
 from services.swarmd.scheduler.core.fleet import Fleet
@@ -134,7 +134,7 @@ class Planner:
             if subject is None:
                 break
             if subject.startswith(_NODE):
-                looked_at += self._look_at_node(tx, subject.removeprefix(_NODE), now)
+                looked_at += self._look_at_node(tx, subject.removeprefix(_NODE))
                 continue
             service_id = subject.removeprefix(_SERVICE)
             service = tx.get(SERVICES, service_id)
@@ -152,7 +152,7 @@ class Planner:
         subject = _SERVICE + service_id
         if service is None:
             self._port_refusals.pop(service_id, None)
-            plan = orphans.disown(tasks)
+            plan = disown.disown(tasks)
         else:
             plan = reconcile(world, service, tasks)
         self._carry_out(tx, plan)
@@ -163,19 +163,16 @@ class Planner:
             self._agenda.mark_at(subject, plan.wakeup)
         return 1 + len(tasks)
 
-    def _look_at_node(self, tx: Tx, node_id: str, now: float) -> int:
-        """Let what concerns a node as a whole be seen; return how many tasks that took."""
+    def _look_at_node(self, tx: Tx, node_id: str) -> int:
+        """Take off a node what it cannot hold any more; return how many tasks that took."""
         node = self._nodes.get(node_id)
+        if node is None:
+            return 1
         tasks = tx.find(TASKS_BY_NODE, node_id)
-        if node is None or node.gone:  # noqa: SIM108 (two lines that read as what they are)
-            plan = orphans.orphan(tasks, node, now)
-        else:
-            plan = enforcer.enforce(tasks, node)
+        plan = enforcer.enforce(tasks, node)
         self._carry_out(tx, plan)
         for task in plan.changed:
             self._agenda.mark(_SERVICE + task.service_id)
-        if plan.wakeup is not None:
-            self._agenda.mark_at(_NODE + node_id, plan.wakeup)
         return 1 + len(tasks)
 
     def _carry_out(self, tx: Tx, plan: Plan) -> None:
@@ -242,10 +239,8 @@ class Planner:
     def _mark_everything(self, view: Reader) -> None:
         for service in view.list(SERVICES):
             self._agenda.mark(_SERVICE + service.id)
-        for task in view.list(TASKS):  # also those whose service or node is no more
+        for task in view.list(TASKS):  # also those whose service is no more
             self._agenda.mark(_SERVICE + task.service_id)
-            if task.node_id and task.node_id not in self._nodes:
-                self._agenda.mark(_NODE + task.node_id)
         for node_id in self._nodes:
             self._agenda.mark(_NODE + node_id)
 

@@ -20,7 +20,7 @@ from beeyard.swarm.v1.objects_pb2 import (
     Task,
     TaskStatus,
 )
-from services.swarmd.orchestrator.core import report
+from services.swarmd.dispatcher.core import orphans, statuses
 from services.swarmd.store.tables import NODES, TASKS, TASKS_BY_NODE, copy_of
 from services.swarmd.store.transaction import Tx
 from tests.sim.swarm.cluster import Cluster
@@ -83,6 +83,7 @@ class Agents:
     def step(self, elapsed: float) -> None:
         """Let `elapsed` seconds pass on the machines."""
         self._watch_heartbeats()
+        self._orphan()
         for agent in self.agents.values():
             if agent.connected:
                 self._sync(agent)
@@ -110,6 +111,19 @@ class Agents:
                     if agent is not None and state == objects_pb2.NODE_STATE_DOWN:
                         for container in agent.containers.values():
                             container.suspect = True
+
+        self.cluster.update(change)
+
+    def _orphan(self) -> None:
+        now = self.cluster.datetime
+
+        def change(tx: Tx) -> None:
+            lost = orphans.find(tx, sorted(orphans.candidates(tx)), now=now)
+            for task_id, reason in sorted(lost.items()):
+                task = tx.get(TASKS, task_id)
+                orphan = orphans.orphaned(task, reason, now=now, leader_id="m") if task is not None else None
+                if orphan is not None:
+                    tx.update(TASKS, orphan)
 
         self.cluster.update(change)
 
@@ -190,7 +204,7 @@ class Agents:
                 task = tx.get(TASKS, task_id)
                 if task is None or task.node_id != agent.node_id:
                     continue
-                accepted = report.accept(task, status, now=self.cluster.now, manager_id="m")
+                accepted = statuses.merge(task, status, now=self.cluster.datetime, leader_id="m")
                 if accepted is not None:
                     tx.update(TASKS, accepted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -42,6 +43,10 @@ class Cluster:
         time = Timestamp()
         timestamps.put(time, self.now)
         return time
+
+    @property
+    def datetime(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
 
     def view(self) -> View:
         return self.memory.view()

@@ -6,7 +6,7 @@ import random
 
 from beeyard.swarm.v1 import objects_pb2
 from beeyard.swarm.v1.objects_pb2 import Node, PublishedPort, Service, ServiceSpec, UpdateConfig
-from services.swarmd.orchestrator.core import revision
+from services.swarmd.api import revision
 from services.swarmd.store.tables import NODES, SERVICES, copy_of
 from services.swarmd.store.transaction import Tx
 from tests.sim.swarm.agents import BAD_IMAGE, CRASHING_IMAGE, Agents
@@ -117,12 +117,12 @@ class Users:
             spec.mode.replicated.replicas = self._rng.randrange(0, 9)
         else:
             self._vary(spec)
-        tx.update(SERVICES, revision.revise(service, spec, self._cluster.now))
+        tx.update(SERVICES, revision.updated(service, spec, self._cluster.datetime))
 
     def roll_back(self, tx: Tx) -> None:
         service = self._pick_service(tx)
         if service is not None and service.HasField("previous_spec"):
-            tx.update(SERVICES, revision.roll_back(service, self._cluster.now))
+            tx.update(SERVICES, revision.rolled_back(service, self._cluster.datetime))
 
     def remove_service(self, tx: Tx) -> None:
         service = self._pick_service(tx)
@@ -153,7 +153,7 @@ class Users:
                     spec = ServiceSpec()
                     spec.CopyFrom(service.spec)
                     spec.task.container.image = f"good-{self._rng.randrange(100)}"
-                    tx.update(SERVICES, revision.revise(service, spec, self._cluster.now))
+                    tx.update(SERVICES, revision.updated(service, spec, self._cluster.datetime))
 
         self._cluster.update(change)
 

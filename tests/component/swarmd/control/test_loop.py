@@ -160,14 +160,16 @@ async def test_two_loops_do_no_harm(store: Store, raft: Raft) -> None:
     one = loop_of(store)
     ids = itertools.count(1_000_000)
     two = ControlLoop(store, SystemClock(), random.Random(2), lambda: f"{next(ids):025d}")
+
+    def active_slots() -> list[int]:
+        return sorted(
+            task.slot
+            for task in store.view().list(TASKS)
+            if task.desired_state <= objects_pb2.TASK_STATE_RUNNING
+        )
+
     async with one, two:
         await store.update(scale(20))
-        await until(
-            lambda: (
-                len({t.slot for t in assigned(store) if t.desired_state <= objects_pb2.TASK_STATE_RUNNING})
-                == 20
-            )
-        )
-        await asyncio.sleep(0.05)
-    active = [t.slot for t in assigned(store) if t.desired_state <= objects_pb2.TASK_STATE_RUNNING]
-    assert sorted(active) == list(range(1, 21)), "what the two made twice was ended again"
+        await until(lambda: active_slots() == list(range(1, 21)))  # what the two make twice is ended again
+        await asyncio.sleep(0.02)
+        assert active_slots() == list(range(1, 21))

@@ -10,12 +10,10 @@ from services.kit import errors
 from services.swarmd.allocator.ports import DYNAMIC_FIRST, DYNAMIC_LAST, Ports, is_allocated
 
 
-def service(name: str, *ports: PublishedPort, dnsrr: bool = False) -> Service:
+def service(name: str, *ports: PublishedPort) -> Service:
     made = Service(id=f"id-{name}")
     made.spec.annotations.name = name
     made.spec.endpoint.ports.extend(ports)
-    if dnsrr:
-        made.spec.endpoint.mode = objects_pb2.ENDPOINT_MODE_DNSRR
     return made
 
 
@@ -61,7 +59,6 @@ def test_a_host_port_is_left_to_the_node() -> None:
     assert is_allocated(web)
 
 
-@pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize(
     ("first", "second", "kind"),
     [
@@ -74,17 +71,15 @@ def test_a_host_port_is_left_to_the_node() -> None:
     ],
 )
 def test_conflicts_name_the_other_service(
-    first: PublishedPort, second: PublishedPort, kind: str | None, settled: bool
+    first: PublishedPort, second: PublishedPort, kind: str | None
 ) -> None:
-    web, api = service("web", first), service("api", second)
-    if settled:
-        allocated(web)
+    web, api = allocated(service("web", first)), service("api", second)
     ports = Ports([web, api])
     if kind is None:
-        ports.check(api)
+        assert ports.allocate(api).ports
         return
     with pytest.raises(errors.AlreadyExists) as caught:
-        ports.check(api)
+        ports.allocate(api)
     assert caught.value.message == f"port '80' is already in use by service 'web' (id-web) as {kind}"
     assert caught.value.reason == "PORT_IN_USE"
 
@@ -104,26 +99,6 @@ def test_of_two_that_were_let_in_the_first_to_come_gets_the_port() -> None:
 def test_a_port_that_another_service_asks_for_is_not_picked() -> None:
     web = service("web", port(80))
     assert Ports([web, service("api", port(80, 30000))]).allocate(web).ports[0].published_port == 30001
-
-
-@pytest.mark.parametrize(
-    ("made", "message"),
-    [
-        (service("a", port(0, 80)), "outside"),
-        (service("a", port(80, 70_000)), "outside"),
-        (service("a", port(80, 80, protocol="icmp")), "protocol 'icmp'"),
-        (service("a", port(80, 80), port(81, 80)), "twice"),
-        (service("a", port(80, 80), dnsrr=True), "dnsrr"),
-    ],
-)
-def test_specs_that_contradict_themselves(made: Service, message: str) -> None:
-    with pytest.raises(errors.Invalid, match=message):
-        Ports([made]).check(made)
-
-
-def test_host_ports_go_with_dnsrr() -> None:
-    made = service("a", port(80, 80, host=True), dnsrr=True)
-    Ports([made]).check(made)
 
 
 def test_exhaustion_is_told() -> None:

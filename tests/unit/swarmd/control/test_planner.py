@@ -4,15 +4,14 @@ from beeyard.swarm.v1 import objects_pb2
 from beeyard.swarm.v1.objects_pb2 import (
     TASK_STATE_ASSIGNED,
     TASK_STATE_NEW,
-    TASK_STATE_ORPHANED,
     TASK_STATE_PENDING,
     TASK_STATE_RUNNING,
     TASK_STATE_SHUTDOWN,
     Cluster,
     Service,
 )
+from services.swarmd.api import revision
 from services.swarmd.control.planner import FULL_LOOK_S, unit_of
-from services.swarmd.orchestrator.core import revision
 from services.swarmd.store.changes import Resync
 from services.swarmd.store.tables import CLUSTERS, NODES, SERVICES, copy_of
 from tests.unit.swarmd.control.swarm import Swarm, publish
@@ -160,7 +159,7 @@ def test_an_update_begins_in_the_pass_after_it_was_asked_for() -> None:
         spec = type(service.spec)()
         spec.CopyFrom(service.spec)
         spec.task.container.image = "web:2"
-        tx.update(SERVICES, revision.revise(service, spec, swarm.cluster.now))
+        tx.update(SERVICES, revision.updated(service, spec, swarm.cluster.datetime))
 
     swarm.change(change)
     tx = swarm.planner.plan(swarm.cluster.view(), swarm.cluster.now)
@@ -172,42 +171,30 @@ def test_an_update_begins_in_the_pass_after_it_was_asked_for() -> None:
     assert [task.spec.container.image for task in swarm.tasks()] == ["web:1", "web:2"]
 
 
-def test_a_new_leader_gives_up_tasks_of_nodes_that_are_no_more() -> None:
-    swarm = Swarm(nodes=2)
-    swarm.add_service("web", 2)
-    swarm.passes()
-    swarm.cluster.listeners.clear()
-    swarm.change(lambda tx: tx.remove(NODES, "n1"))
-    swarm.planner.resync(swarm.cluster.view())
-    swarm.passes()
-    assert [task.status.state for task in swarm.tasks() if task.node_id == "n1"] == [TASK_STATE_ORPHANED]
-
-
-def test_the_tasks_of_a_removed_node_are_given_up_and_replaced() -> None:
+def test_the_tasks_of_a_removed_node_are_replaced() -> None:
     swarm = Swarm(nodes=2)
     swarm.add_service("web", 2)
     swarm.passes()
     swarm.change(lambda tx: tx.remove(NODES, "n1"))
     swarm.passes()
-    assert [task.status.state for task in swarm.tasks() if task.node_id == "n1"] == [TASK_STATE_ORPHANED]
+    assert [task.stop_reason for task in swarm.tasks() if task.node_id == "n1"] == ["its node was removed"]
     assert sum(task.node_id == "n2" for task in swarm.tasks()) == 2
 
 
-def test_a_day_later_the_tasks_of_a_node_that_is_down_are_given_up() -> None:
-    swarm = Swarm(nodes=2)
-    swarm.add_service("web", 2)
+def test_a_node_that_shrinks_loses_what_it_cannot_hold() -> None:
+    swarm = Swarm(nodes=0)
+    swarm.add_node("n1", 8)
+    swarm.add_service("web", 2, reserve(4))
     swarm.passes()
-
-    def lose(node) -> None:
-        node.status.state = objects_pb2.NODE_STATE_DOWN
-        node.status.since.seconds = int(swarm.cluster.now)
-
-    swarm.set_node("n1", lose)
+    swarm.set_node("n1", lambda node: setattr(node.description.resources, "memory_bytes", 4))
     swarm.passes()
-    assert not [task for task in swarm.tasks() if task.status.state == TASK_STATE_ORPHANED]
-    swarm.cluster.now += 24 * 3600
-    swarm.passes()
-    assert [task.node_id for task in swarm.tasks() if task.status.state == TASK_STATE_ORPHANED] == ["n1"]
+    assert sorted(task.stop_reason for task in swarm.tasks()) == [
+        "",
+        "",
+        "assigned node no longer has the resources reserved",
+    ]
+    (waiting,) = [task for task in swarm.tasks() if not task.node_id]
+    assert waiting.status.error == "no suitable node (insufficient resources on 1 node)"
 
 
 def test_the_history_limit_of_the_cluster_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from beeyard.swarm.v1 import objects_pb2
@@ -18,7 +19,8 @@ from beeyard.swarm.v1.objects_pb2 import (
     Task,
     TaskStatus,
 )
-from services.swarmd.orchestrator.core import report, revision
+from services.swarmd.api import revision
+from services.swarmd.dispatcher.core import statuses
 from services.swarmd.orchestrator.core.draft import Plan, World
 from services.swarmd.orchestrator.core.reconcile import reconcile
 from services.swarmd.orchestrator.core.states import is_active, is_terminal
@@ -141,7 +143,7 @@ class Stage:
         current = self.tasks[task if isinstance(task, str) else task.id]
         status = TaskStatus(state=state, error=error)  # type: ignore[arg-type]
         timestamps.put(status.since, self.now)
-        accepted = report.accept(current, status, now=self.now, manager_id="m1")
+        accepted = statuses.merge(current, status, now=self._datetime, leader_id="m1")
         assert accepted is not None, f"{current} cannot become {state}"
         self._put(accepted)
 
@@ -151,11 +153,11 @@ class Stage:
         spec.CopyFrom(self.service.spec)
         _set(spec, fields)
         self.version += 1
-        self._put_service(revision.revise(self.service, spec, self.now))
+        self._put_service(revision.updated(self.service, spec, self._datetime))
 
     def roll_back(self) -> None:
         self.version += 1
-        self._put_service(revision.roll_back(self.service, self.now))
+        self._put_service(revision.rolled_back(self.service, self._datetime))
 
     def set_node(self, node_id: str, **fields: Any) -> None:
         current = self.nodes[node_id]
@@ -191,6 +193,10 @@ class Stage:
     @property
     def update_state(self) -> str:
         return objects_pb2.UpdateState.Name(self.service.update_status.state).removeprefix("UPDATE_STATE_")
+
+    @property
+    def _datetime(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
 
     def _sorted(self, slot: int | str | None) -> list[Task]:
         tasks = [task for task in self.tasks.values() if slot is None or slot == (task.slot or task.node_id)]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from services.swarmd.orchestrator.core import orphans, revision
 from services.swarmd.orchestrator.core.enforcer import TOO_SMALL, enforce
 from services.swarmd.scheduler.core.nodes import NodeView, Resources
 from tests.unit.swarmd.orchestrator.stage import (
@@ -13,7 +12,6 @@ from tests.unit.swarmd.orchestrator.stage import (
     REMOVE,
     RUNNING,
     SHUTDOWN,
-    START,
     Stage,
 )
 
@@ -215,25 +213,6 @@ def test_a_job_that_must_not_be_repeated_is_given_up() -> None:
 # Nodes.
 
 
-def test_tasks_of_a_node_that_is_away_are_given_up_after_a_day() -> None:
-    stage = Stage(replicas=1)
-    stage.run()
-    stage.set_node("n1", gone=True, since=START)
-    tasks = list(stage.tasks.values())
-    plan = orphans.orphan(tasks, stage.nodes["n1"], START + 100)
-    assert not plan.changed
-    assert plan.wakeup == START + 24 * 3600
-    (orphaned,) = orphans.orphan(tasks, stage.nodes["n1"], START + 24 * 3600).changed
-    assert orphaned.status.message == "its node is gone"
-
-
-def test_tasks_of_a_node_that_is_removed_are_given_up_at_once() -> None:
-    stage = Stage(replicas=1)
-    stage.run()
-    assert len(orphans.orphan(stage.tasks.values(), None, START).changed) == 1
-    assert not orphans.orphan(stage.tasks.values(), stage.nodes["n1"], START)
-
-
 def test_a_node_that_shrank_loses_its_youngest_tasks() -> None:
     stage = Stage(replicas=4, nodes=1, task__reservations__memory_bytes=100)
     stage.run()
@@ -244,13 +223,3 @@ def test_a_node_that_shrank_loses_its_youngest_tasks() -> None:
     assert kept == set(sorted(stage.tasks)[:2])
     assert not enforce(stage.tasks.values(), NodeView(id="n1")), "a node that tells nothing has enough"
     assert all(task.status.state == RUNNING for task in plan.changed)
-
-
-def test_the_first_iteration_of_a_job_is_set_at_its_creation() -> None:
-    service = job(1).service
-    service.ClearField("job")
-    revision.start_job(service, START)
-    assert (service.job.iteration, service.job.started_at.seconds) == (1, int(START))
-    plain = Stage().service
-    revision.start_job(plain, START)
-    assert not plain.HasField("job")

@@ -3,7 +3,7 @@
 import pytest
 
 from beeyard.swarm.v1.objects_pb2 import TASK_STATE_ASSIGNED, TASK_STATE_PREPARING
-from services.swarmd.orchestrator.core import orphans, slots
+from services.swarmd.orchestrator.core import disown, slots
 from services.swarmd.orchestrator.core.draft import CREATIONS_MAX
 from services.swarmd.orchestrator.core.replicated import rank_for_keeping
 from tests.unit.swarmd.orchestrator.stage import (
@@ -231,7 +231,7 @@ def test_tasks_of_a_removed_service_go_in_every_state() -> None:
             stage.assign(task)
         if state not in {None, TASK_STATE_ASSIGNED}:
             stage.report(task, state)
-    plan = orphans.disown(stage.tasks.values())
+    plan = disown.disown(stage.tasks.values())
     by_slot = {task.slot: task.id for task in stage.tasks.values()}
     assert set(plan.removed) == {by_slot[1], by_slot[4], by_slot[5]}
     assert {task.slot for task in plan.changed} == {2, 3}

@@ -5,8 +5,7 @@ import itertools
 import pytest
 
 from beeyard.swarm.v1.objects_pb2 import TASK_STATE_PENDING, TASK_STATE_PREPARING, PublishedPort
-from services.kit import errors
-from services.swarmd.orchestrator.core import policy, revision
+from services.swarmd.orchestrator.core import policy
 from services.swarmd.orchestrator.core.states import is_active
 from services.swarmd.store.tables import copy_of
 from tests.unit.swarmd.orchestrator.stage import (
@@ -478,22 +477,6 @@ def test_the_tasks_of_an_update_are_not_forgotten_while_it_counts_them() -> None
     stage.run(300.0)
     assert stage.update_state == "COMPLETED"
     assert first.id not in stage.tasks
-
-
-def test_mode_and_name_do_not_change() -> None:
-    stage = Stage()
-    spec = type(stage.service.spec)()
-    spec.CopyFrom(stage.service.spec)
-    getattr(spec.mode, "global").SetInParent()
-    with pytest.raises(errors.Invalid, match="mode") as caught:
-        revision.revise(stage.service, spec, 0.0)
-    assert caught.value.reason == "MODE_CHANGE"
-    spec.CopyFrom(stage.service.spec)
-    spec.annotations.name = "other"
-    with pytest.raises(errors.Invalid, match="renamed"):
-        revision.revise(stage.service, spec, 0.0)
-    with pytest.raises(errors.FailedPrecondition, match="no previous spec"):
-        revision.roll_back(stage.service, 0.0)
 
 
 def test_pause_is_the_default_action() -> None:
