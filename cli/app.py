@@ -35,6 +35,10 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self._lazy = dict(lazy)
 
+    def entries(self) -> dict[str, tuple[str, str]]:
+        """Return what the group has, by name: where the command is, and its short help."""
+        return dict(sorted(self._lazy.items()))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names, sorted."""
         return sorted({*super().list_commands(ctx), *self._lazy})

@@ -87,9 +87,10 @@ def _nodes(session: Session) -> Iterable[str]:
 
 
 def _contexts(_session: Session) -> Iterable[str]:
-    from cli import contexts
+    from cli import contexts as kept
+    from cli import target
 
-    return contexts.names(contexts.config_directory())
+    return kept.names(target.config_directory())
 
 
 containers = _completer(_containers)

@@ -10,16 +10,11 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cli.target import Credentials, parse_host
+from cli.target import DEFAULT_CONTEXT as DEFAULT
+from cli.target import DEFAULT_HOST, Credentials, current_context, parse_host
 from services.kit import errors
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-DEFAULT = "default"
-DEFAULT_HOST = "unix:///run/beeyard"
 PEM_BYTES_MAX = 1 << 20
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]{1,63}")
 _FILES = {"ca": "ca.pem", "certificate": "cert.pem", "key": "key.pem"}
@@ -53,16 +48,7 @@ class Pem:
     key: bytes
 
 
-def config_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where contexts and the client's settings are: BEEYARD_CONFIG, or ~/.config/beeyard."""
-    chosen = environ.get("BEEYARD_CONFIG")
-    if chosen:
-        return Path(chosen).absolute()
-    base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path(environ.get("HOME") or "/") / ".config") / "beeyard"
-
-
-def load(directory: Path, name: str) -> Context:
+def load(directory: str, name: str) -> Context:
     """Read a context.
 
     Raises:
@@ -84,23 +70,15 @@ def load(directory: Path, name: str) -> Context:
         ) from exc
 
 
-def names(directory: Path) -> list[str]:
+def names(directory: str) -> list[str]:
     """Names of all contexts, the default one first."""
     found = sorted(
-        path.stem for path in (directory / "contexts").glob("*.json") if _NAME.fullmatch(path.stem)
+        path.stem for path in (Path(directory) / "contexts").glob("*.json") if _NAME.fullmatch(path.stem)
     )
     return [DEFAULT, *(name for name in found if name != DEFAULT)]
 
 
-def current(directory: Path) -> str:
-    """Name that `context use` chose."""
-    try:
-        return (directory / "current-context").read_text().strip() or DEFAULT
-    except OSError:
-        return DEFAULT
-
-
-def use(directory: Path, name: str) -> None:
+def use(directory: str, name: str) -> None:
     """Choose a context.
 
     Raises:
@@ -108,11 +86,11 @@ def use(directory: Path, name: str) -> None:
     """
     load(directory, name)
     with _reported(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        _replace(directory / "current-context", f"{name}\n".encode())
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        _replace(Path(directory) / "current-context", f"{name}\n".encode())
 
 
-def save(directory: Path, context: Context, pem: Pem | None, *, replace: bool = False) -> None:
+def save(directory: str, context: Context, pem: Pem | None, *, replace: bool = False) -> None:
     """Keep a context, and its certificate in files that only the user can read.
 
     Raises:
@@ -139,7 +117,7 @@ def save(directory: Path, context: Context, pem: Pem | None, *, replace: bool = 
         _replace(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def remove(directory: Path, name: str, *, force: bool) -> None:
+def remove(directory: str, name: str, *, force: bool) -> None:
     """Forget a context.
 
     Raises:
@@ -152,7 +130,7 @@ def remove(directory: Path, name: str, *, force: bool) -> None:
     path = _file(directory, name)
     if not path.exists():
         raise errors.NotFound(f"context {name!r} does not exist", reason="CONTEXT_NOT_FOUND")
-    if current(directory) == name:
+    if current_context(directory) == name:
         if not force:
             raise errors.FailedPrecondition(
                 f"context {name!r} is in use: `swarmctl context use` another one, or give --force",
@@ -187,14 +165,14 @@ def read_pem(ca: str, certificate: str, key: str) -> Pem | None:
     return Pem(**found)
 
 
-def _file(directory: Path, name: str) -> Path:
+def _file(directory: str, name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise errors.Invalid(
             f"context name {name!r}: use letters, digits and _ . + -, beginning with a letter or digit,"
             " two at least",
             reason="CONTEXT_NAME_INVALID",
         )
-    return directory / "contexts" / f"{name}.json"
+    return Path(directory) / "contexts" / f"{name}.json"
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -7,8 +7,7 @@ The state is polled like docker's client does; nothing is lost if the manager ch
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 ROWS_MAX = 20
+REASONS_MAX = 3
 UNAVAILABLE_MAX_S = 30.0
 MONITOR_DEFAULT_MS = 5000
 _BAD = (objects.UPDATE_STATE_PAUSED, objects.UPDATE_STATE_ROLLBACK_PAUSED)
 _ROLLBACKS = (objects.UPDATE_STATE_ROLLBACK_STARTED, objects.UPDATE_STATE_ROLLBACK_COMPLETED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a service is. Pure: made by `measure`."""
 
     wanted: int
@@ -171,7 +170,7 @@ def _wait(session: Session, service_id: str, *, quiet: bool, rollback: bool) -> 
             continue
         unavailable_since = None
         progress = measure(entry, tasks)
-        _raise_if_stopped(entry.service)
+        _raise_if_stopped(entry.service, tasks)
         state = entry.service.update_status.state
         before = state if before is None else before  # of an earlier update: a rollback of then is no news
         rolling_back = rolling_back or (not rollback and state in _ROLLBACKS and state != before)
@@ -196,13 +195,16 @@ def _wait(session: Session, service_id: str, *, quiet: bool, rollback: bool) -> 
         session.pause(POLL_S)
 
 
-def _raise_if_stopped(service: objects.Service) -> None:
+def _raise_if_stopped(service: objects.Service, tasks: Sequence[objects.Task]) -> None:
+    """Tell of an update that waits for the user, with what its tasks said."""
     if service.update_status.state in _BAD:
         kind = (
             "rollback"
             if service.update_status.state == objects.UPDATE_STATE_ROLLBACK_PAUSED
             else "service update"
         )
+        said = {task.status.error for task in tasks if task.spec_version == service.spec_version}
+        reasons = "".join(f"; {reason}" for reason in sorted(said - {""})[:REASONS_MAX])
         raise errors.FailedPrecondition(
-            f"{kind} paused: {service.update_status.message}", reason="UPDATE_PAUSED"
+            f"{kind} paused: {service.update_status.message}{reasons}", reason="UPDATE_PAUSED"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COLUMNS_MIN = 20
+ROWS_MIN = 4
 
 
 class Redraw:
@@ -37,12 +38,16 @@ class Redraw:
         self._stream.write("\x1b[2J\x1b[H")
         self._drawn = 0
 
-    @staticmethod
-    def columns() -> int:
+    def columns(self) -> int:
         """Return the room for a line that must not wrap."""
-        return max(COLUMNS_MIN, shutil.get_terminal_size().columns - 1)
+        return max(COLUMNS_MIN, self._size().columns - 1)
 
-    @staticmethod
-    def rows() -> int:
+    def rows(self) -> int:
         """Return the room for lines that must stay visible."""
-        return max(4, shutil.get_terminal_size().lines - 2)
+        return max(ROWS_MIN, self._size().lines - 2)
+
+    def _size(self) -> os.terminal_size:
+        try:
+            return os.get_terminal_size(self._stream.fileno())
+        except OSError:
+            return os.terminal_size((80, 24))

@@ -15,7 +15,9 @@ from services.kit import errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DEFAULT_HOST = "unix:///run/beeyard"
 DEFAULT_PORT = 2377
+DEFAULT_CONTEXT = "default"
 ENDPOINTS_MAX = 16
 _ENDPOINT = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%a-z]{2,60}\])(?::([0-9]{1,5}))?", re.ASCII)
 
@@ -78,6 +80,22 @@ def _endpoint(text: str, host: str) -> str:
     return f"{match[1]}:{match[2] or DEFAULT_PORT}"
 
 
+def config_directory(environ: Mapping[str, str] = os.environ) -> str:
+    """Where contexts and the client's settings are: BEEYARD_CONFIG, or ~/.config/beeyard. An absolute path."""
+    base = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or ''}/.config"
+    directory = environ.get("BEEYARD_CONFIG") or f"{base}/beeyard"
+    return directory if directory.startswith("/") else f"{os.getcwd()}/{directory}"  # noqa: PTH109
+
+
+def current_context(directory: str) -> str:
+    """Name that `context use` chose."""
+    try:
+        with open(f"{directory}/current-context", encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().strip() or DEFAULT_CONTEXT
+    except (OSError, ValueError):
+        return DEFAULT_CONTEXT
+
+
 def resolve(*, host: str, context: str, environ: Mapping[str, str] = os.environ) -> Target:
     """Find the target from flags, environment and contexts; the module's docstring gives the order.
 
@@ -92,12 +110,12 @@ def resolve(*, host: str, context: str, environ: Mapping[str, str] = os.environ)
         return parse_host(host, credentials)
     if not context and environ.get("BEEYARD_HOST"):
         return parse_host(environ["BEEYARD_HOST"], credentials)
+    directory = config_directory(environ)
+    name = context or environ.get("BEEYARD_CONTEXT") or current_context(directory)
+    if name == DEFAULT_CONTEXT:
+        return parse_host(DEFAULT_HOST, credentials)
     from cli import contexts
 
-    directory = contexts.config_directory(environ)
-    name = context or environ.get("BEEYARD_CONTEXT") or contexts.current(directory)
-    if name == contexts.DEFAULT:
-        return parse_host(contexts.DEFAULT_HOST, credentials)
     chosen = contexts.load(directory, name)
     return parse_host(chosen.host, chosen.credentials or credentials)._replace(context=chosen.name)
 

@@ -80,8 +80,8 @@ SERVICE = {
     "ps": ("cli.commands.service:ps", "List the tasks of services"),
     "rm": ("cli.commands.service:rm", "Remove services"),
     "remove": ("cli.commands.service:rm", ""),
-    "rollback": ("cli.commands.service:rollback", "Revert changes to a service's configuration"),
-    "scale": ("cli.commands.service:scale", "Scale replicated services"),
+    "rollback": ("cli.commands.service_scale:rollback", "Revert changes to a service's configuration"),
+    "scale": ("cli.commands.service_scale:scale", "Scale replicated services"),
     "update": ("cli.commands.service_update:update", "Update a service"),
 }
 SWARM = {

@@ -49,7 +49,13 @@ def filters(given: Sequence[str]) -> Mapping[str, filter_pb2.StringList]:
 )
 @filter_option
 @format_option
-@click.option("-n", "--last", type=int, default=-1, help="Show n last created containers (all states)")
+@click.option(
+    "-n",
+    "--last",
+    type=click.IntRange(-1, (1 << 32) - 1),
+    default=-1,
+    help="Show n last created containers (all states)",
+)
 @click.option("-l", "--latest", is_flag=True, help="Show the latest created container (all states)")
 @no_trunc_option
 @quiet_option

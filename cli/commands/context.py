@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import contexts
+from cli import contexts, target
 from cli.command import command, for_each, format_option, inspect_format_option, quiet_option, with_session
 from cli.format import output
 from cli.specs import values
@@ -74,7 +74,7 @@ def _given(docker: str, host: str, ca: str, cert: str, key: str) -> tuple[str, c
 @with_session
 def create(session: Session, name: str, source: str, **given: Any) -> None:
     """Create a context."""
-    directory = contexts.config_directory()
+    directory = target.config_directory()
     host, pem = _given(given["docker"], given["host"], given["ca"], given["cert"], given["key"])
     base = contexts.load(directory, source) if source else None
     if given["issue"]:
@@ -100,8 +100,8 @@ def create(session: Session, name: str, source: str, **given: Any) -> None:
 @click.argument("name", metavar="CONTEXT")
 def update(name: str, **given: Any) -> None:
     """Update a context."""
-    directory = contexts.config_directory()
-    if name == contexts.DEFAULT:
+    directory = target.config_directory()
+    if name == target.DEFAULT_CONTEXT:
         raise values.invalid("the context default cannot be updated")
     old = contexts.load(directory, name)
     host, pem = _given(given["docker"], given["host"], given["ca"], given["cert"], given["key"])
@@ -117,8 +117,8 @@ def update(name: str, **given: Any) -> None:
 @quiet_option
 def ls(style: str, *, quiet: bool) -> None:
     """List contexts."""
-    directory = contexts.config_directory()
-    chosen = os.environ.get("BEEYARD_CONTEXT") or contexts.current(directory)
+    directory = target.config_directory()
+    chosen = os.environ.get("BEEYARD_CONTEXT") or target.current_context(directory)
     rows = []
     for name in contexts.names(directory):
         row = {"Name": name, "Current": name == chosen, "Description": "", "Error": ""}
@@ -142,7 +142,7 @@ def ls(style: str, *, quiet: bool) -> None:
 @click.argument("names", metavar="[CONTEXT...]", nargs=-1)
 def inspect(style: str, names: tuple[str, ...]) -> int:
     """Display detailed information on one or more contexts."""
-    directory = contexts.config_directory()
+    directory = target.config_directory()
     found: list[dict[str, Any]] = []
 
     def look(name: str) -> None:
@@ -157,7 +157,7 @@ def inspect(style: str, names: tuple[str, ...]) -> int:
                 "Endpoints": {"docker": {"Host": context.host, "SkipTLSVerify": False}},
                 "TLSMaterial": {"docker": files} if files else {},
                 "Storage": {
-                    "MetadataPath": os.fspath(directory / "contexts" / f"{name}.json"),
+                    "MetadataPath": f"{directory}/contexts/{name}.json",
                     "TLSPath": os.fspath(Path(context.certificate).parent)
                     if context.certificate
                     else "<none>",
@@ -165,7 +165,7 @@ def inspect(style: str, names: tuple[str, ...]) -> int:
             }
         )
 
-    code = for_each(names or (contexts.current(directory),), look)
+    code = for_each(names or (target.current_context(directory),), look)
     output.print_inspect(found, style)
     return code
 
@@ -177,7 +177,7 @@ def rm(names: tuple[str, ...], *, force: bool) -> int:
     """Remove one or more contexts."""
 
     def remove(name: str) -> str:
-        contexts.remove(contexts.config_directory(), name, force=force)
+        contexts.remove(target.config_directory(), name, force=force)
         return name
 
     return for_each(names, remove)
@@ -186,14 +186,14 @@ def rm(names: tuple[str, ...], *, force: bool) -> int:
 @command()
 def show() -> None:
     """Print the name of the current context."""
-    print(os.environ.get("BEEYARD_CONTEXT") or contexts.current(contexts.config_directory()))
+    print(os.environ.get("BEEYARD_CONTEXT") or target.current_context(target.config_directory()))
 
 
 @command()
 @click.argument("name", metavar="CONTEXT")
 def use(name: str) -> None:
     """Set the current context."""
-    contexts.use(contexts.config_directory(), name)
+    contexts.use(target.config_directory(), name)
     print(name)
     print(f"Current context is now {name!r}", file=sys.stderr)
     if os.environ.get("BEEYARD_HOST"):
@@ -202,19 +202,19 @@ def use(name: str) -> None:
 
 @command()
 @click.argument("name", metavar="CONTEXT")
-@click.argument("target", metavar="[FILE|-]", default="")
-def export(name: str, target: str) -> None:
+@click.argument("file_name", metavar="[FILE|-]", default="")
+def export(name: str, file_name: str) -> None:
     """Export a context, its key included, to a file or a pipe."""
-    context = contexts.load(contexts.config_directory(), name)
+    context = contexts.load(target.config_directory(), name)
     pem = contexts.read_pem(context.ca, context.certificate, context.key) if context.certificate else None
     bundle: dict[str, Any] = {"name": name, "host": context.host, "description": context.description}
     if pem is not None:
         bundle["pem"] = {field: base64.b64encode(getattr(pem, field)).decode() for field in _PEM_FIELDS}
     text = json.dumps(bundle, indent=2) + "\n"
-    if target == "-":
+    if file_name == "-":
         sys.stdout.write(text)
         return
-    path = Path(target or f"{name}.swarmcontext")
+    path = Path(file_name or f"{name}.swarmcontext")
     try:
         with os.fdopen(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w"
@@ -244,6 +244,6 @@ def import_(name: str, source: str) -> None:
         raise values.invalid(f"{source}: {exc.strerror or exc}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise values.invalid(f"{source} is no exported context") from None
-    contexts.save(contexts.config_directory(), context, pem)
+    contexts.save(target.config_directory(), context, pem)
     print(name)
     print(f"Successfully imported context {name!r}", file=sys.stderr)

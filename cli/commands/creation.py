@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
@@ -74,6 +73,8 @@ def _cidfile(path: str) -> Iterator[Callable[[str], object]]:
     if not path:
         yield lambda _: None
         return
+    from pathlib import Path
+
     file = Path(path)
     try:
         file.open("x").close()

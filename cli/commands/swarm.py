@@ -10,7 +10,7 @@ from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
 from cli import api, swarm_lists
 from cli.command import command, with_session
-from services.kit import units
+from cli.specs.values import INT64_MAX, positive_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,18 +27,16 @@ AVAILABILITIES = {
 }
 
 
-def _milliseconds(text: str) -> int:
-    return round(units.parse_duration(text) * 1000)
-
-
 def _apply_settings(spec: objects.ClusterSpec, given: Mapping[str, object]) -> None:
     """Put the options that were given into the cluster's spec."""
     if given.get("autolock") is not None:
         spec.autolock = bool(given["autolock"])
     if given.get("cert_expiry"):
-        spec.certificate_expiry_ms = _milliseconds(str(given["cert_expiry"]))
+        spec.certificate_expiry_ms = positive_milliseconds(str(given["cert_expiry"]), "--cert-expiry")
     if given.get("dispatcher_heartbeat"):
-        spec.heartbeat_period_ms = _milliseconds(str(given["dispatcher_heartbeat"]))
+        spec.heartbeat_period_ms = positive_milliseconds(
+            str(given["dispatcher_heartbeat"]), "--dispatcher-heartbeat"
+        )
     if given.get("snapshot_interval") is not None:
         spec.snapshot_interval = int(str(given["snapshot_interval"]))
     if given.get("task_history_limit") is not None:
@@ -48,9 +46,15 @@ def _apply_settings(spec: objects.ClusterSpec, given: Mapping[str, object]) -> N
 def _settings_options(function: F) -> F:
     """The options that init and update share."""
     for option in (
-        click.option("--task-history-limit", type=int, help="Task history retention limit (5)"),
         click.option(
-            "--snapshot-interval", type=click.IntRange(1), help="Log entries between raft snapshots (10000)"
+            "--task-history-limit",
+            type=click.IntRange(-1, INT64_MAX),
+            help="Task history retention limit (5)",
+        ),
+        click.option(
+            "--snapshot-interval",
+            type=click.IntRange(1, INT64_MAX),
+            help="Log entries between raft snapshots (10000)",
         ),
         click.option("--dispatcher-heartbeat", metavar="duration", help="Dispatcher heartbeat period (2s)"),
         click.option(

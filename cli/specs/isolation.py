@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beeyard.container.v1 import spec_pb2 as pb
@@ -132,6 +130,9 @@ def _seccomp(value: str) -> str:
     """Return the profile: a built-in's name, or the content of a file."""
     if value in ("unconfined", "builtin", "default"):
         return "unconfined" if value == "unconfined" else ""
+    import json
+    from pathlib import Path
+
     try:
         data = Path(value).read_bytes()
     except (OSError, ValueError) as exc:

@@ -11,8 +11,6 @@ from services.kit import errors, units
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-UINT64_MAX = (1 << 64) - 1
-INT64_MAX = (1 << 63) - 1
 _WEIGHTS = (10, 1000)
 
 
@@ -29,14 +27,14 @@ def build(given: Mapping[str, Any]) -> pb.Resources:
         oom_kill_disable=given["oom_kill_disable"],
         oom_score_adj=within(given["oom_score_adj"], "--oom-score-adj", -1000, 1000),
         nano_cpus=values.nano_cpus(given["cpus"], "--cpus") if given["cpus"] else 0,
-        cpu_shares=within(given["cpu_shares"], "--cpu-shares", 0, UINT64_MAX),
-        cpu_period_us=within(given["cpu_period"], "--cpu-period", 0, UINT64_MAX),
-        cpu_quota_us=within(given["cpu_quota"], "--cpu-quota", -1, INT64_MAX),
-        cpu_rt_period_us=within(given["cpu_rt_period"], "--cpu-rt-period", 0, UINT64_MAX),
-        cpu_rt_runtime_us=within(given["cpu_rt_runtime"], "--cpu-rt-runtime", 0, INT64_MAX),
+        cpu_shares=within(given["cpu_shares"], "--cpu-shares", 0, values.UINT64_MAX),
+        cpu_period_us=within(given["cpu_period"], "--cpu-period", 0, values.UINT64_MAX),
+        cpu_quota_us=within(given["cpu_quota"], "--cpu-quota", -1, values.INT64_MAX),
+        cpu_rt_period_us=within(given["cpu_rt_period"], "--cpu-rt-period", 0, values.UINT64_MAX),
+        cpu_rt_runtime_us=within(given["cpu_rt_runtime"], "--cpu-rt-runtime", 0, values.INT64_MAX),
         cpuset_cpus=given["cpuset_cpus"],
         cpuset_mems=given["cpuset_mems"],
-        pids_limit=within(given["pids_limit"], "--pids-limit", -1, INT64_MAX),
+        pids_limit=within(given["pids_limit"], "--pids-limit", -1, values.INT64_MAX),
         blkio_weight=_weight(given["blkio_weight"] or 0, "--blkio-weight"),
         blkio_weight_device=[_device_weight(text) for text in given["blkio_weight_device"]],
         ulimits=[parse_ulimit(text) for text in given["ulimit"]],
@@ -93,7 +91,9 @@ def parse_ulimit(text: str) -> pb.Ulimit:
 
 def _ulimit_value(text: str) -> int:
     return (
-        -1 if text in ("-1", "unlimited") else values.whole(text, "--ulimit NAME=SOFT[:HARD]", most=INT64_MAX)
+        -1
+        if text in ("-1", "unlimited")
+        else values.whole(text, "--ulimit NAME=SOFT[:HARD]", most=values.INT64_MAX)
     )
 
 
@@ -120,4 +120,4 @@ def _device_rate(text: str, option: str) -> pb.DeviceLimit:
     path, value = _device(text, option)
     if option.endswith("bps"):
         return pb.DeviceLimit(path=path, value=size(value or "?", option))
-    return pb.DeviceLimit(path=path, value=values.whole(value, option, most=UINT64_MAX))
+    return pb.DeviceLimit(path=path, value=values.whole(value, option, most=values.UINT64_MAX))

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+from cli.specs.values import INT64_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Option: TypeAlias = "Callable[[Any], Any]"
+COUNT = click.IntRange(0, INT64_MAX)
+"""A number of things, as far as the protocol can say it."""
 
 
 def add(options: Sequence[Option]) -> Callable[[F], F]:

@@ -33,7 +33,7 @@ def count(replicas: int) -> int:
     Raises:
         errors.Invalid: It is negative, or more than the protocol can say.
     """
-    if not 0 <= replicas <= limits.INT64_MAX:
+    if not 0 <= replicas <= values.INT64_MAX:
         raise values.invalid(f"--replicas {replicas}: give 0 or more")
     return replicas
 
@@ -85,7 +85,7 @@ def _apply_limits(task: swarm.TaskSpec, given: Mapping[str, Any]) -> None:
     if given["limit_memory"]:
         resources.memory_bytes = limits.size(given["limit_memory"], "--limit-memory")
     if given["limit_pids"] is not None:
-        resources.pids_limit = limits.within(given["limit_pids"], "--limit-pids", -1, limits.INT64_MAX)
+        resources.pids_limit = limits.within(given["limit_pids"], "--limit-pids", -1, values.INT64_MAX)
     if given["memory_swap"]:
         resources.memory_swap_bytes = (
             -1 if given["memory_swap"] == "-1" else limits.size(given["memory_swap"], "--memory-swap")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.specs.health import ACTIONS
+from cli.specs.options import COUNT
 from cli.specs.service_common import CONDITIONS, ENDPOINT_MODES, ORDERS
+from cli.specs.values import UINT32_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ def _update_options(kind: str) -> list[Callable[[Any], Any]]:
         ),
         click.option(
             f"--{kind}-parallelism",
-            type=click.IntRange(0),
+            type=COUNT,
             help="Tasks replaced at once, 0 for all at once (1)",
         ),
     ]
@@ -60,7 +62,9 @@ def _common() -> list[Callable[[Any], Any]]:
         click.option("--health-cmd", metavar="string", help="Command to run to check health"),
         click.option("--health-interval", metavar="duration", help="Time between running the check"),
         click.option("--health-on-failure", type=click.Choice(list(ACTIONS)), help="Action when unhealthy"),
-        click.option("--health-retries", type=click.IntRange(0), help="Failures needed to report unhealthy"),
+        click.option(
+            "--health-retries", type=click.IntRange(0, UINT32_MAX), help="Failures needed to report unhealthy"
+        ),
         click.option(
             "--health-start-interval", metavar="duration", help="Time between checks in the start period"
         ),
@@ -91,16 +95,14 @@ def _common() -> list[Callable[[Any], Any]]:
             help="Read-only root filesystem",
         ),
         click.option("--replicas", type=int, metavar="uint", help="Number of tasks"),
-        click.option(
-            "--replicas-max-per-node", type=click.IntRange(0), help="Maximum number of tasks per node (0)"
-        ),
+        click.option("--replicas-max-per-node", type=COUNT, help="Maximum number of tasks per node (0)"),
         click.option("--reserve-cpu", metavar="decimal", help="Reserve CPUs"),
         click.option("--reserve-memory", metavar="bytes", help="Reserve Memory"),
         click.option(
             "--restart-condition", type=click.Choice(list(CONDITIONS)), help="When to restart (any)"
         ),
         click.option("--restart-delay", metavar="duration", help="Delay between restart attempts (5s)"),
-        click.option("--restart-max-attempts", type=click.IntRange(0), help="Maximum number of restarts"),
+        click.option("--restart-max-attempts", type=COUNT, help="Maximum number of restarts"),
         click.option(
             "--restart-window", metavar="duration", help="Window used to evaluate the restart policy"
         ),
@@ -138,7 +140,7 @@ def create_options(function: F) -> F:
                 type=click.Choice(["replicated", "global", "replicated-job", "global-job"]),
                 help="Service mode",
             ),
-            click.option("--max-concurrent", type=click.IntRange(0), help="Job tasks to run concurrently"),
+            click.option("--max-concurrent", type=COUNT, help="Job tasks to run concurrently"),
             _many("--cap-add", "Add Linux capabilities"),
             _many("--cap-drop", "Drop Linux capabilities"),
             _many("--config", "Specify configurations to expose to the service"),
@@ -195,7 +197,7 @@ def update_options(function: F) -> F:
         click.option("--args", "new_args", metavar="command", help="Service command args"),
         click.option("--image", metavar="string", help="Service image tag"),
         click.option("--force", is_flag=True, help="Force update even if no changes require it"),
-        click.option("--max-concurrent", type=click.IntRange(0), help="Job tasks to run concurrently"),
+        click.option("--max-concurrent", type=COUNT, help="Job tasks to run concurrently"),
         click.option("--rollback", is_flag=True, help="Rollback to previous specification"),
     ]
     for name, text in _CHANGEABLE.items():

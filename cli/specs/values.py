@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import errors as cli_errors
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
 invalid = cli_errors.invalid
 NANO = 1_000_000_000
 UINT32_MAX = (1 << 32) - 1
+INT64_MAX = (1 << 63) - 1
+UINT64_MAX = (1 << 64) - 1
 _DIGITS_MAX = 20
 _CPUS = re.compile(r"([0-9]{0,6})(?:\.([0-9]{0,9}))?", re.ASCII)
 ENV_FILE_BYTES_MAX = 1 << 20
@@ -45,6 +45,8 @@ def csv_fields(text: str, option: str) -> list[tuple[str, str | None]]:
     Raises:
         errors.Invalid: The line is no CSV, or a field has no key.
     """
+    import csv
+
     try:
         rows = list(csv.reader([text], strict=True))
     except csv.Error as exc:
@@ -148,6 +150,8 @@ def file_lines(path: str, option: str) -> list[str]:
     Raises:
         errors.Invalid: It cannot be read, is no UTF-8, or is too large.
     """
+    from pathlib import Path
+
     try:
         data = Path(path).read_bytes()
         text = data.decode("utf-8-sig")

@@ -19,6 +19,11 @@ _MOUNTS = {
     spec_pb.MOUNT_TYPE_TMPFS: "tmpfs",
     spec_pb.MOUNT_TYPE_IMAGE: "image",
 }
+_ACTIONS = {
+    spec_pb.HEALTH_ACTION_RESTART: "restart",
+    spec_pb.HEALTH_ACTION_KILL: "kill",
+    spec_pb.HEALTH_ACTION_STOP: "stop",
+}
 
 
 def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def healthcheck(check: spec_pb.HealthCheck) -> dict[str, Any]:
         "StartPeriod": nanoseconds(check.start_period_ms),
         "StartInterval": nanoseconds(check.start_interval_ms),
         "Retries": check.retries,
-        "OnFailure": spec_pb.HealthAction.Name(check.on_failure).removeprefix("HEALTH_ACTION_").lower(),
+        "OnFailure": _ACTIONS.get(check.on_failure, "none"),
     }
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import json_format
-
 from beeyard.swarm.v1 import objects_pb2 as objects
 from cli.views import task as task_view
-from cli.views.values import rfc3339
+from cli.views.values import nanoseconds, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,10 +112,12 @@ def inspect(entry: pb.ServiceWithCounts) -> dict[str, Any]:
 
 
 def _spec(spec: objects.ServiceSpec) -> dict[str, Any]:
+    from cli.views import task_spec
+
     return {
         "Name": spec.annotations.name,
         "Labels": dict(spec.annotations.labels),
-        "TaskTemplate": _task(spec.task),
+        "TaskTemplate": task_spec.inspect(spec.task),
         "Mode": _mode(spec.mode),
         "UpdateConfig": _update(spec.update),
         "RollbackConfig": _update(spec.rollback),
@@ -156,65 +156,11 @@ def _update(config: objects.UpdateConfig) -> dict[str, Any]:
     )
     return {
         "Parallelism": config.parallelism if config.HasField("parallelism") else 1,
-        "Delay": config.delay_ms * 1_000_000,
+        "Delay": nanoseconds(config.delay_ms),
         "FailureAction": "pause" if failure == "unspecified" else failure,
-        "Monitor": (config.monitor_ms if config.HasField("monitor_ms") else 5000) * 1_000_000,
+        "Monitor": nanoseconds(config.monitor_ms if config.HasField("monitor_ms") else 5000),
         "MaxFailureRatio": round(config.max_failure_ratio, 6),
         "Order": "start-first" if config.order == objects.UPDATE_ORDER_START_FIRST else "stop-first",
-    }
-
-
-def _task(task: objects.TaskSpec) -> dict[str, Any]:
-    container = task.container
-    condition = objects.TaskRestartCondition.Name(task.restart.condition).removeprefix(
-        "TASK_RESTART_CONDITION_"
-    )
-    details: dict[str, Any] = {
-        "Image": container.image,
-        "Command": list(container.entrypoint),
-        "Args": list(container.cmd),
-        "Env": list(container.env),
-        "Labels": dict(container.labels),
-        "Hostname": container.network.hostname,
-        "Dir": container.working_dir,
-        "User": container.user,
-        "TTY": container.tty,
-        "ReadOnly": container.security.read_only_root,
-        "StopSignal": container.stop_signal,
-        "StopGracePeriod": (container.stop_grace_ms if container.HasField("stop_grace_ms") else 10_000)
-        * 1_000_000,
-        "Mounts": [json_format.MessageToDict(mount) for mount in container.mounts],
-        "Hosts": list(container.network.extra_hosts),
-        "Healthcheck": json_format.MessageToDict(container.health),
-    }
-    return {
-        "ContainerSpec": details,
-        "Resources": {
-            "Limits": {
-                "NanoCPUs": container.resources.nano_cpus,
-                "MemoryBytes": container.resources.memory_bytes,
-                "Pids": container.resources.pids_limit,
-            },
-            "Reservations": {
-                "NanoCPUs": task.reservations.nano_cpus,
-                "MemoryBytes": task.reservations.memory_bytes,
-            },
-        },
-        "RestartPolicy": {
-            "Condition": "any" if condition == "UNSPECIFIED" else condition.lower().replace("_", "-"),
-            "Delay": (task.restart.delay_ms if task.restart.HasField("delay_ms") else 5000) * 1_000_000,
-            "MaxAttempts": task.restart.max_attempts,
-            "Window": task.restart.window_ms * 1_000_000,
-        },
-        "Placement": {
-            "Constraints": list(task.placement.constraints),
-            "Preferences": [{"Spread": {"SpreadDescriptor": key}} for key in task.placement.spread_over],
-            "MaxReplicas": task.placement.max_replicas_per_node,
-        },
-        "Networks": [
-            {"Target": network.target, "Aliases": list(network.aliases)} for network in task.networks
-        ],
-        "ForceUpdate": task.force_update,
     }
 
 

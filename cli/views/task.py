@@ -82,8 +82,6 @@ def rows(
         previous = slot
         node = nodes.get(task.node_id)
         error = task.status.error
-        if not error and task.status.state <= objects.TASK_STATE_PENDING:
-            error = ""
         image = task.spec.container.image
         result.append(
             {
@@ -97,6 +95,7 @@ def rows(
                 "Ports": ",".join(
                     f"*:{port.published_port}->{port.target_port}/{port.protocol or 'tcp'}"
                     for port in task.status.ports
+                    if port.mode == objects.PUBLISH_MODE_HOST  # those of the mesh belong to the service
                 ),
             }
         )

@@ -26,7 +26,11 @@ def test_a_good_end_is_no_error() -> None:
     [
         ({"grpc-status": "5", "grpc-message": "no such %C3%A4pfel"}, errors.NotFound, "no such äpfel"),
         ({"grpc-status": "14"}, errors.Unavailable, "the call failed with gRPC status 14"),
-        ({"grpc-status": "12", "grpc-message": "Method not found!"}, errors.Unsupported, "netd does not know this call: is it older than this program?"),
+        (
+            {"grpc-status": "12", "grpc-message": "Method not found!"},
+            errors.Unsupported,
+            "netd does not know this call: is it older than this program?",
+        ),
         ({"grpc-status": "99"}, errors.Internal, "the call failed with gRPC status 99"),
         ({":status": "503"}, errors.Unavailable, "the call failed with gRPC status 14"),
         ({}, errors.Internal, "the call failed with gRPC status 2"),
