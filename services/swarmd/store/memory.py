@@ -82,9 +82,7 @@ class Memory:
 
     def snapshot(self) -> bytes:
         """Return the whole store; equal stores give equal bytes."""
-        return encoding.dump_snapshot(
-            self.index, ((table, obj) for table in TABLES for obj in self._tables[table.name].by_id())
-        )
+        return snapshot_of(self.view())
 
     def restore(self, data: bytes) -> None:
         """Replace the whole store by a snapshot.
@@ -160,6 +158,12 @@ class Memory:
                 rows.discard(change.id)
             else:
                 rows.put(change.old)
+
+
+def snapshot_of(view: View) -> bytes:
+    """Return what a view shows as a snapshot. May run in any thread: a view stays as it is."""
+    objects = ((table, obj) for table in TABLES for obj in sorted(view.list(table), key=lambda obj: obj.id))
+    return encoding.dump_snapshot(view.index, objects)
 
 
 def _stamp(obj: Any, old: Any, index: int, time: Timestamp) -> None:

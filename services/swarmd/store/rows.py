@@ -54,10 +54,6 @@ class Rows(Generic[M]):
     def __iter__(self) -> Iterator[M]:
         return iter(self._by_id.values())
 
-    def by_id(self) -> list[M]:
-        """Return all objects, ordered by their ids."""
-        return [obj for _, obj in sorted(self._by_id.items())]
-
     def get(self, object_id: str) -> M | None:
         """Return an object, or None."""
         return self._by_id.get(object_id)

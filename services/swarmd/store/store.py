@@ -10,6 +10,7 @@ All of it belongs to one event loop; nothing here awaits between reading the sto
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,7 +19,7 @@ from services.kit import errors
 from services.swarmd.store import refusals
 from services.swarmd.store.changes import Committed, Refusal, Refused
 from services.swarmd.store.feed import CHANGES_KEPT_MAX, Feed
-from services.swarmd.store.memory import Memory
+from services.swarmd.store.memory import Memory, snapshot_of
 from services.swarmd.store.transaction import Tx
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ class Store:
             self._feed.publish(result)
         return result
 
-    def snapshot(self) -> bytes:
-        """Return the whole store."""
-        return self._memory.snapshot()
+    def snapshot(self) -> Callable[[], bytes]:
+        """Return, at once, a function that returns the whole store as it was now; it may run in any thread."""
+        return functools.partial(snapshot_of, self.view())
 
     def restore(self, data: bytes) -> None:
         """Replace the whole store.

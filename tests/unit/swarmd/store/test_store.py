@@ -227,9 +227,21 @@ async def test_a_snapshot_makes_all_read_anew() -> None:
     await store.update(add("web"))
     await store.update(add("api"))
     watch = other.watch()
-    other.restore(store.snapshot())
+    other.restore(store.snapshot()())
     assert watch.read_now() == (Resync(2),)
     assert len(other.view().list(SERVICES)) == 2
+
+
+async def test_a_snapshot_is_of_its_moment_whatever_comes_after() -> None:
+    store, _ = direct()
+    await store.update(add("web"))
+    snapshot = store.snapshot()
+    expected = snapshot()
+    await store.update(raise_replicas)
+    assert await asyncio.to_thread(snapshot) == expected
+    restored, _ = direct()
+    restored.restore(expected)
+    assert restored.index == 1
 
 
 async def test_watches_end_with_the_store() -> None:
