@@ -1615,6 +1615,7 @@ class Task(message.Message):
     RESTARTED_AT_FIELD_NUMBER: builtins.int
     STOP_REASON_FIELD_NUMBER: builtins.int
     UPDATE_ID_FIELD_NUMBER: builtins.int
+    RESTARTS_BEFORE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """25 characters, base 36."""
     service_id: builtins.str
@@ -1637,6 +1638,8 @@ class Task(message.Message):
     """Why the system ended a task that had not ended by itself, for people; empty if it did not."""
     update_id: builtins.int
     """Update that made it (`UpdateStatus.id`); 0 if none did."""
+    restarts_before: builtins.int
+    """How often its slot was restarted under this spec version; moves off a node are no restarts."""
     @builtins.property
     def meta(self) -> Meta:
         """Version and times."""
@@ -1667,8 +1670,8 @@ class Task(message.Message):
 
     @builtins.property
     def restarted_at(self) -> containers.RepeatedCompositeFieldContainer[timestamp_pb2.Timestamp]:
-        """When its slot was restarted under this spec version, oldest first. Kept only as far as `restart.max_attempts` and
-        `restart.window_ms` need it; moves off a node are no restarts.
+        """When its slot was restarted under this spec version, oldest first; moves off a node are no restarts. Kept only for
+        a policy with a window, and only as far as that needs it; at most 1000.
         """
 
     def __init__(
@@ -1693,10 +1696,11 @@ class Task(message.Message):
         restarted_at: abc.Iterable[timestamp_pb2.Timestamp] | None = ...,
         stop_reason: builtins.str = ...,
         update_id: builtins.int = ...,
+        restarts_before: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["endpoint", b"endpoint", "meta", b"meta", "service_annotations", b"service_annotations", "spec", b"spec", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["desired_state", b"desired_state", "endpoint", b"endpoint", "failures_before", b"failures_before", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "restarted_at", b"restarted_at", "service_annotations", b"service_annotations", "service_id", b"service_id", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "start_after_task_id", b"start_after_task_id", "status", b"status", "stop_reason", b"stop_reason", "update_id", b"update_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["desired_state", b"desired_state", "endpoint", b"endpoint", "failures_before", b"failures_before", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "restarted_at", b"restarted_at", "restarts_before", b"restarts_before", "service_annotations", b"service_annotations", "service_id", b"service_id", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "start_after_task_id", b"start_after_task_id", "status", b"status", "stop_reason", b"stop_reason", "update_id", b"update_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

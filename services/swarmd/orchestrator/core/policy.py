@@ -19,6 +19,8 @@ UPDATE_MONITOR_S = 5.0
 PROGRESS_DEADLINE_S = 600.0
 STOP_GRACE_S = 10.0
 HISTORY_LIMIT = 5
+WINDOW_ATTEMPTS_MAX = 1000
+"""More restarts than this are not counted in a window: each is remembered with its time."""
 
 _CONDITION_ANY = objects_pb2.TASK_RESTART_CONDITION_ANY
 _CONDITION_ON_FAILURE = objects_pb2.TASK_RESTART_CONDITION_ON_FAILURE
@@ -77,7 +79,9 @@ def restart_policy(spec: TaskSpec, *, job: bool) -> RestartPolicy:
         never=condition == _CONDITION_NONE,
         only_failures=condition == _CONDITION_ON_FAILURE or (job and condition == _CONDITION_ANY),
         delay_s=restart.delay_ms / 1000 if restart.HasField("delay_ms") else RESTART_DELAY_S,
-        attempts_max=restart.max_attempts,
+        attempts_max=min(restart.max_attempts, WINDOW_ATTEMPTS_MAX)
+        if restart.window_ms
+        else restart.max_attempts,
         window_s=restart.window_ms / 1000,
         backoff_max_s=restart.backoff_max_ms / 1000,
     )

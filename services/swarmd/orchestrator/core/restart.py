@@ -85,14 +85,17 @@ def _follow(task: Task, before: Task, restart: RestartPolicy, *, update: bool) -
         ended = status_time(before)
         if same_spec:
             task.failures_before = 0 if _was_stable(before, ended, restart) else before.failures_before + 1
-            if restart.attempts_max > 0:
-                for restarted in [*slots.counted_restarts(before, restart), ended][-restart.attempts_max :]:
+            task.restarts_before = before.restarts_before + 1
+            if restart.attempts_max > 0 and restart.window_s > 0:
+                restarts = [*slots.restarts_in_window(before, restart), ended]
+                for restarted in restarts[-restart.attempts_max :]:
                     timestamps.put(task.restarted_at.add(), restarted)
         if not update:
             # One that failed while it waited for its own start is followed after that moment, not after its end.
             start_after = max(start_after, ended) + restart_delay(restart, task.failures_before)
     elif same_spec:  # it was moved: that is no restart, but what is counted stays counted
         task.failures_before = before.failures_before
+        task.restarts_before = before.restarts_before
         task.restarted_at.extend(before.restarted_at)
     if start_after > 0.0:
         timestamps.put(task.start_after, start_after)

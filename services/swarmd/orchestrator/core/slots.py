@@ -106,16 +106,17 @@ def ends_slot(task: Task, *, job: bool) -> bool:
         return restart.never and has_started(task)
     if restart.never or (restart.only_failures and _is_done(task)):
         return True
-    return restart.attempts_max > 0 and len(counted_restarts(task, restart)) >= restart.attempts_max
+    return restart.attempts_max > 0 and _attempts(task, restart) >= restart.attempts_max
 
 
-def counted_restarts(task: Task, restart: policy.RestartPolicy) -> list[float]:
-    """Return when the slot of a task that has ended was restarted before, as far as the policy's window counts them."""
-    restarts = [seconds(timestamp) for timestamp in task.restarted_at]
-    if restart.window_s > 0:
-        oldest = status_time(task) - restart.window_s
-        restarts = [restarted for restarted in restarts if restarted > oldest]
-    return restarts
+def restarts_in_window(task: Task, restart: policy.RestartPolicy) -> list[float]:
+    """Return when the slot of a task that has ended was restarted before, so far as the policy's window counts it."""
+    oldest = status_time(task) - restart.window_s
+    return [restarted for timestamp in task.restarted_at if (restarted := seconds(timestamp)) > oldest]
+
+
+def _attempts(task: Task, restart: policy.RestartPolicy) -> int:
+    return len(restarts_in_window(task, restart)) if restart.window_s > 0 else task.restarts_before
 
 
 def _is_done(task: Task) -> bool:

@@ -151,7 +151,7 @@ def test_the_move_off_a_drained_node_burns_no_attempts() -> None:
         stage.set_node(node_id, drained=True)
         stage.run()
     assert [task.node_id for task in stage.running()] == ["n3"]
-    assert not stage.newest(1).restarted_at
+    assert stage.newest(1).restarts_before == 0
     stage.report(stage.newest(1), FAILED)
     stage.run(5.0)
     assert len(stage.running()) == 1, "the one attempt is still there"

@@ -116,7 +116,7 @@ def test_an_update_begins_the_count_anew() -> None:
     stage.run()
     stage.update(task__container__image="web:2")
     stage.run(10.0)
-    assert not stage.newest(1).restarted_at
+    assert stage.newest(1).restarts_before == 0
     stage.report(stage.newest(1), FAILED)
     stage.run()
     assert len(stage.running()) == 1
@@ -239,14 +239,20 @@ def test_an_old_task_is_told_to_end_though_it_has() -> None:
     assert not old.stop_reason, "it ended by itself"
 
 
-def test_attempts_that_were_counted_stay_counted_when_a_task_is_moved() -> None:
-    stage = Stage(replicas=1, task__restart__max_attempts=1, task__restart__delay_ms=0)
+@pytest.mark.parametrize("window_ms", [0, 3_600_000])
+def test_attempts_that_were_counted_stay_counted_when_a_task_is_moved(window_ms: int) -> None:
+    stage = Stage(
+        replicas=1,
+        task__restart__max_attempts=1,
+        task__restart__delay_ms=0,
+        task__restart__window_ms=window_ms,
+    )
     stage.run()
     stage.report(stage.newest(1), FAILED)
     stage.run()
     stage.set_node(stage.newest(1).node_id, drained=True)
     stage.run()
-    assert len(stage.newest(1).restarted_at) == 1
+    assert stage.newest(1).restarts_before == 1
     stage.report(stage.newest(1), FAILED)
     stage.run(10.0)
     assert not stage.active()
