@@ -43,7 +43,7 @@ async def build(config: SwarmdConfig, supervisor: Supervisor) -> AsyncIterator[L
     clock = system.SystemClock()
     started_at = clock.now()
     directory = config.root / NAME
-    standpoint, slots, local = Standpoint(), Slots(), LocalChannels(config.run)
+    standpoint, slots, local = Standpoint(), Slots(), LocalChannels(config.run, supervisor)
     hostname = config.hostname or socket.gethostname()
     callers = Callers(standpoint)
     control = ControlCalls(callers=callers, slots=slots, situation=standpoint, dial=standpoint.dial)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from grpc import ChannelConnectivity
 
 from services.kit.rpc import client
+from services.swarmd.gateway.redialing import RedialingChannel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,10 +55,15 @@ class _Target:
 
 
 class LocalChannels:
-    """Channels to the daemons of this node, on their unix sockets."""
+    """Channels to the daemons of this node, on their unix sockets.
 
-    def __init__(self, run: Path) -> None:
+    A channel whose last attempt to connect has failed would refuse calls until its next attempt. Here a new one takes
+    its place: a daemon that was restarted is reached by the next call.
+    """
+
+    def __init__(self, run: Path, supervisor: tasks.Supervisor) -> None:
         self._run = run
+        self._supervisor = supervisor
         self._channels: dict[Daemon, grpc.aio.Channel] = {}
 
     def socket(self, daemon: Daemon) -> Path:
@@ -65,10 +71,18 @@ class LocalChannels:
         return self._run / f"{daemon.value}.sock"
 
     def channel(self, daemon: Daemon) -> grpc.aio.Channel:
-        """Return the channel to a daemon."""
-        if daemon not in self._channels:
-            self._channels[daemon] = client.channel_unix(self.socket(daemon))
-        return self._channels[daemon]
+        """Return the channel to a daemon, for the next call: those who keep one take `lasting`."""
+        channel = self._channels.get(daemon)
+        if channel is not None and channel.get_state() is ChannelConnectivity.TRANSIENT_FAILURE:
+            self._supervisor.spawn(channel.close(), "close-channel", critical=False)
+            channel = None
+        if channel is None:
+            channel = self._channels[daemon] = client.channel_unix(self.socket(daemon))
+        return channel
+
+    def lasting(self, daemon: Daemon) -> grpc.aio.Channel:
+        """Return a channel to a daemon that may be kept."""
+        return RedialingChannel(lambda: self.channel(daemon))
 
     async def close(self) -> None:
         """Close all channels."""

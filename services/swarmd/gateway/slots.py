@@ -59,7 +59,17 @@ async def serve(
 
     Raises:
         errors.Invalid: The request is missing, or no message of its type.
+        errors.Unsupported: The servicer does not have the method.
     """
+    try:
+        await _serve(handler, requests, context)
+    except NotImplementedError as exc:  # of the generated base class
+        raise errors.Unsupported("this release does not serve this method") from exc
+
+
+async def _serve(
+    handler: grpc.RpcMethodHandler[Any, Any], requests: AsyncIterator[bytes], context: Context
+) -> None:
     kind: Any = handler
     messages = _messages(handler, requests)
     request: Any = messages if kind.request_streaming else await one(messages)

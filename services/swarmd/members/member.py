@@ -211,8 +211,8 @@ class Member:
                 "agent",
                 lambda: Agent.run(
                     ground.directory / "agent",
-                    containerd=ground.local.channel(Daemon.CONTAINERD),
-                    imaged=ground.local.channel(Daemon.IMAGED),
+                    containerd=ground.local.lasting(Daemon.CONTAINERD),
+                    imaged=ground.local.lasting(Daemon.IMAGED),
                     managers=self.managers,
                     membership=self,
                     describe=describe(ground, self.state.advertise_address),

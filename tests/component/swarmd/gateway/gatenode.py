@@ -129,10 +129,11 @@ async def gate_node(
     containerd.listen_unix(run / "containerd.sock")
     membership = Membership(node_id=node_id, cluster_id=CLUSTER)
     standpoint = Standpoint(Situation(standing=Standing.MANAGER if manager else Standing.WORKER))
-    slots, callers, local = Slots(), Callers(membership), LocalChannels(run)
+    slots, callers = Slots(), Callers(membership)
     tls = NodeTls(credentials(root, node_id, manager=manager))
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(Supervisor())
+        local = LocalChannels(run, supervisor)
         channels = PeerChannels(tls, supervisor)
         stack.push_async_callback(channels.close)
         stack.push_async_callback(local.close)

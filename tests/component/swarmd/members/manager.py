@@ -98,7 +98,7 @@ async def lone_manager(host: str) -> AsyncIterator[LoneManager]:
     leadership.update(leading=True, leader=NodePlace(node_id=state.node_id, address=f"{host}:2377"))
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(Supervisor())
-        channels, local = PeerChannels(tls, supervisor), LocalChannels(Path("/nowhere"))
+        channels, local = PeerChannels(tls, supervisor), LocalChannels(Path("/nowhere"), supervisor)
         stack.push_async_callback(channels.close)
         nodes = Nodes(
             self_node_id=state.node_id,
