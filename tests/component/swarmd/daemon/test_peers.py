@@ -121,7 +121,7 @@ async def test_a_blob_comes_from_a_peer(fleet: Swarm) -> None:
         stub = content_pb2_grpc.ContentServiceStub(nodes[1].channel)
         where = (("beeyard-node", nodes[2].hostname),)
         chunks = [
-            response.data
+            response.chunk
             async for response in stub.Read(content_pb2.ReadRequest(digest="sha256:aa"), metadata=where)
         ]
         assert b"".join(chunks) == BLOB
