@@ -103,19 +103,13 @@ class Extractor:
         """Make what an entry describes; `reader` stands at its data."""
         self.meter.count_entry()
         parts = paths.split(entry.name)
-        reading = whiteout.read(parts)
         try:
-            match reading.meaning:
-                case whiteout.Meaning.IGNORED:
-                    pass
-                case whiteout.Meaning.OPAQUE:
-                    self._hiding.clear(*self._tree.directory(parts[:-1]))
-                case whiteout.Meaning.REMOVES:
-                    self._hiding.remove(*self._tree.directory(parts[:-1]), reading.name)
-                case whiteout.Meaning.ORDINARY if not parts:
-                    self._add_root(entry)
-                case whiteout.Meaning.ORDINARY:
-                    self._add_node(entry, parts, reader)
+            if whiteout.PREFIX in entry.name and self._add_whiteout(parts):
+                return
+            if parts:
+                self._add_node(entry, parts, reader)
+            else:
+                self._add_root(entry)
         except OSError as error:
             raise layer_limits.from_os_error(error, f"unpack {entry.shown_name!r}") from error
 
@@ -133,6 +127,20 @@ class Extractor:
                 os.utime(directory, ns=(mtime_ns, mtime_ns))
             finally:
                 os.close(directory)
+
+    def _add_whiteout(self, parts: Parts) -> bool:
+        """Do what a whiteout says; return whether the entry was one, or is of no concern."""
+        reading = whiteout.read(parts)
+        match reading.meaning:
+            case whiteout.Meaning.ORDINARY:
+                return False
+            case whiteout.Meaning.OPAQUE:
+                self._hiding.clear(*self._tree.directory(parts[:-1]))
+            case whiteout.Meaning.REMOVES:
+                self._hiding.remove(*self._tree.directory(parts[:-1]), reading.name)
+            case whiteout.Meaning.IGNORED:
+                pass
+        return True
 
     def _add_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:
@@ -186,7 +194,11 @@ class Extractor:
         self._directory_times[(*parent, name)] = _clamp(entry.mtime_ns)
 
     def _add_file(self, directory: int, name: bytes, entry: Entry, reader: TarReader) -> None:
-        made = self._replacing(directory, name, lambda: os.open(name, _FILE_FLAGS, 0o600, dir_fd=directory))
+        try:
+            made = os.open(name, _FILE_FLAGS, 0o600, dir_fd=directory)
+        except FileExistsError:
+            self._tree.clear_way(directory, name)
+            made = os.open(name, _FILE_FLAGS, 0o600, dir_fd=directory)
         try:
             if entry.sparse is None:
                 for view in reader.data(_COPY_BYTES):

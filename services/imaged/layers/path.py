@@ -22,24 +22,24 @@ def split(name: bytes, what: str = "entry") -> Parts:
     Raises:
         errors.Invalid: It leaves the root, holds a NUL, or is too long for any file system.
     """
+    if len(name) > PATH_BYTES_MAX:
+        raise invalid(f"{what} {show(name)!r} is longer than {PATH_BYTES_MAX} bytes")
+    if b"\0" in name:
+        raise invalid(f"{what} {show(name)!r} holds a NUL byte")
     parts: list[bytes] = []
     for part in name.split(b"/"):
+        if not part or part == b".":
+            continue
         if part == b"..":
             if not parts:
                 raise invalid(f"{what} {show(name)!r} points outside of the archive's root")
             parts.pop()
-        elif part not in {b"", b"."}:
-            if len(part) > COMPONENT_BYTES_MAX:
-                raise invalid(
-                    f"{what} {show(name)!r} has a component longer than {COMPONENT_BYTES_MAX} bytes"
-                )
-            parts.append(part)
-    if len(name) > PATH_BYTES_MAX:
-        raise invalid(f"{what} {show(name)!r} is longer than {PATH_BYTES_MAX} bytes")
+            continue
+        parts.append(part)
+    if len(name) > COMPONENT_BYTES_MAX and any(len(part) > COMPONENT_BYTES_MAX for part in parts):
+        raise invalid(f"{what} {show(name)!r} has a component longer than {COMPONENT_BYTES_MAX} bytes")
     if len(parts) > DEPTH_MAX:
         raise invalid(f"{what} {show(name)!r} is nested deeper than {DEPTH_MAX} directories")
-    if b"\0" in name:
-        raise invalid(f"{what} {show(name)!r} holds a NUL byte")
     return tuple(parts)
 
 

@@ -16,7 +16,6 @@ import errno
 import os
 import shutil
 import stat
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from services.imaged.layers import path as paths
@@ -48,7 +47,7 @@ class Tree:
         """Directories made only because something is in them, with the lower directory that each stands for."""
         self.entered: dict[Parts, int] = {}
         """Of a merged tree: modification times of the directories that were there before, to be put back."""
-        self._open: OrderedDict[Parts, tuple[int, Parts]] = OrderedDict()
+        self._open: dict[Parts, tuple[int, Parts]] = {}
         self._retired: list[int] = []
 
     def close(self) -> None:
@@ -72,8 +71,10 @@ class Tree:
             errors.Invalid: A component is not a directory, or a link in it leads nowhere.
             FileNotFoundError: It is missing and `create` is false.
         """
-        self._close_retired()
-        return self._directory(parts, create, 0)
+        if self._retired:
+            self._close_retired()
+        known = self._open.get(parts)
+        return known if known is not None else self._directory(parts, create, 0)
 
     def open_exactly(self, parts: Parts) -> int | None:
         """Return a new descriptor of the directory at a path without links; None if there is none any more."""
@@ -104,7 +105,6 @@ class Tree:
             return self.root, ()
         known = self._open.get(parts)
         if known is not None:
-            self._open.move_to_end(parts)
             return known
         parent, parent_parts = self._directory(parts[:-1], create, links)
         here = (*parent_parts, parts[-1])
@@ -170,7 +170,7 @@ class Tree:
     def _keep(self, parts: Parts, descriptor: int, here: Parts) -> tuple[int, Parts]:
         self._open[parts] = (descriptor, here)
         if len(self._open) > _DIRECTORIES_OPEN_MAX:
-            _, (oldest, _) = self._open.popitem(last=False)
+            oldest, _ = self._open.pop(next(iter(self._open)))
             self._retired.append(oldest)
         return descriptor, here
 

@@ -78,7 +78,9 @@ class TarReader:
         Raises:
             errors.Invalid: The archive is malformed or ends early.
         """
-        self._skip_rest()
+        if self._data_left:
+            self._source.skip(self._data_left)
+            self._data_left = 0
         long_name = long_link = b""
         records: pax.Records = []
         for _ in range(EXTENSIONS_IN_A_ROW_MAX):
@@ -98,13 +100,15 @@ class TarReader:
                 ):  # defaults for the rest of the archive, and a label: as Docker, we use neither
                     self._extension(raw)
                 case _:
-                    raw.name = long_name or raw.name
-                    raw.link_name = long_link or raw.link_name
+                    if long_name or long_link:
+                        raw = raw._replace(name=long_name or raw.name, link_name=long_link or raw.link_name)
                     return self._entry(raw, block, records)
         raise invalid(f"more than {EXTENSIONS_IN_A_ROW_MAX} extension headers in a row")
 
     def _next_block(self) -> bytes | None:
-        block = self._source.take(header.BLOCK_BYTES)
+        """Return the next header, past the padding of the data before it; None at the end."""
+        padding, self._padding = self._padding, 0
+        block = self._source.take(padding + header.BLOCK_BYTES)[padding:]
         if not block:
             return None  # no end marker: nothing is missing, so we accept it as everybody does
         if block != header.ZERO_BLOCK:
@@ -114,17 +118,13 @@ class TarReader:
             raise invalid("there is data after half an end marker")
         return None
 
-    def _skip_rest(self) -> None:
-        self._source.skip(self._data_left + self._padding)
-        self._data_left = self._padding = 0
-
     def _extension(self, raw: RawHeader) -> bytes:
         if raw.size_bytes > EXTENSION_BYTES_MAX:
             raise invalid(f"an extension header has {raw.size_bytes} bytes")
         data = self._source.take(raw.size_bytes)
         if len(data) != raw.size_bytes:
             raise invalid("it ends in the middle of an entry")
-        self._source.skip(-raw.size_bytes % header.BLOCK_BYTES)
+        self._padding = -raw.size_bytes % header.BLOCK_BYTES
         return data
 
     def _entry(self, raw: RawHeader, block: bytes, records: pax.Records) -> Entry:
@@ -140,7 +140,7 @@ class TarReader:
             size_bytes=raw.size_bytes,
             mtime_ns=raw.mtime * _NS_PER_S,
             link_name=raw.link_name,
-            device=(raw.device_major, raw.device_minor),
+            device=raw.device,
         )
         sparse_version = _apply_records(entry, records) if records else ""
         if kind is Kind.FILE and raw.type_flag == b"\0" and entry.name.endswith(b"/"):
