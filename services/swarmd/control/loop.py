@@ -85,6 +85,9 @@ class ControlLoop:
             self._failures += 1
             self._planner.resync(self._store.view())
             return
+        finally:
+            for service_id, fault in self._planner.take_faults():
+                _log.failure("control_look_failed", fault, service_id=service_id)
         self._failures = 0
         if undone:
             _log.info("control_writes_refused", writes=len(undone))

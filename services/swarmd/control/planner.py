@@ -66,6 +66,12 @@ class Planner:
         self._nodes: dict[str, NodeView] = {}
         self._port_refusals: dict[str, str] = {}
         self._full_look_at = 0.0
+        self._faults: list[tuple[str, Exception]] = []
+
+    def take_faults(self) -> list[tuple[str, Exception]]:
+        """Return the services whose looks failed since the last call; they are looked at again when they change."""
+        faults, self._faults = self._faults, []
+        return faults
 
     def resync(self, view: Reader) -> None:
         """Read everything anew, and let everything be looked at."""
@@ -154,7 +160,11 @@ class Planner:
             self._port_refusals.pop(service_id, None)
             plan = disown.disown(tasks)
         else:
-            plan = reconcile(world, service, tasks)
+            try:
+                plan = reconcile(world, service, tasks)
+            except Exception as exc:  # noqa: BLE001 (a service that the cores cannot cope with must not stop the others)
+                self._faults.append((service_id, exc))
+                return 1 + len(tasks)
         self._carry_out(tx, plan)
         self._agenda.rest(subject, world.now, len(tasks))
         if plan.unfinished:

@@ -50,6 +50,7 @@ class Checkers:
         """Check the present moment."""
         self._check_reservations()
         self._check_containers()
+        self._check_limits()
 
     # At each commit.
 
@@ -106,6 +107,27 @@ class Checkers:
             if count > 1:
                 raise Violation(f"{count} tasks have host port {port}")
 
+    def _check_limits(self) -> None:
+        """Check limits that each service sets."""
+        view = self._cluster.view()
+        per_node: Counter[tuple[str, int, str]] = Counter()
+        per_job: Counter[str] = Counter()
+        for task in view.list(TASKS):
+            if task.desired_state <= TASK_STATE_COMPLETE and task.status.state <= TASK_STATE_RUNNING:
+                if task.status.state >= TASK_STATE_ASSIGNED:
+                    per_node[task.service_id, task.spec_version, task.node_id] += 1
+                per_job[task.service_id] += 1
+        for service in view.list(SERVICES):
+            at_once = service.spec.mode.replicated_job.max_concurrent
+            if at_once and per_job[service.id] > at_once:
+                raise Violation(f"{per_job[service.id]} tasks of job {service.id} at once, {at_once} allowed")
+            per_node_max = service.spec.task.placement.max_replicas_per_node
+            for (service_id, version, node_id), count in per_node.items():
+                if (service_id, version) == (service.id, service.spec_version) and 0 < per_node_max < count:
+                    raise Violation(
+                        f"{count} tasks of {service_id} on node {node_id}, {per_node_max} allowed"
+                    )
+
     def _check_containers(self) -> None:
         """Count what really runs, but for what the swarm cannot know of."""
         per_slot: Counter[tuple[str, int | str]] = Counter()
@@ -145,6 +167,9 @@ class Checkers:
             if state in _GOING_ON:
                 wrong.append(f"service {service.id} is being updated: {service.update_status}")
             tasks = list(view.find(TASKS_BY_SERVICE, service.id))
+            if service.spec.mode.HasField("replicated_job"):
+                wrong += _wrong_job(service, tasks)
+                continue
             wrong += self._wrong_tasks(service, tasks)
             active = [task for task in tasks if task.desired_state <= TASK_STATE_COMPLETE]
             running = [task for task in active if task.status.state == TASK_STATE_RUNNING]
@@ -189,6 +214,17 @@ class Checkers:
             if count > policy.HISTORY_LIMIT
         ]
         return wrong
+
+
+def _wrong_job(service: Service, tasks: list[Task]) -> list[str]:
+    done = {task.slot for task in tasks if task.status.state == TASK_STATE_COMPLETE}
+    total = service.spec.mode.replicated_job.total_completions
+    wrong = [] if len(done) == total else [f"job {service.id}: {len(done)} of {total} have completed"]
+    return wrong + [
+        f"task {task.id} is of an earlier run"
+        for task in tasks
+        if task.job_iteration != service.job.iteration
+    ]
 
 
 def _is_old(service: Service, task: Task) -> bool:

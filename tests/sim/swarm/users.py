@@ -100,8 +100,13 @@ class Users:
         self._names += 1
         service = Service(id=self._cluster.new_id())
         service.spec.annotations.name = f"service-{self._names}"
-        if self._rng.random() < 0.25:
+        kind = self._rng.random()
+        if kind < 0.2:
             getattr(service.spec.mode, "global").SetInParent()
+        elif kind < 0.35:
+            service.spec.mode.replicated_job.total_completions = self._rng.randrange(1, 7)
+            service.spec.mode.replicated_job.max_concurrent = self._rng.randrange(0, 4)
+            service.job.iteration = 1
         else:
             service.spec.mode.replicated.replicas = self._rng.randrange(0, 9)
         self._vary(service.spec)
@@ -140,22 +145,31 @@ class Users:
                 if fresh.spec.availability == objects_pb2.NODE_AVAILABILITY_PAUSE:
                     fresh.spec.availability = objects_pb2.NODE_AVAILABILITY_ACTIVE
                 tx.update(NODES, fresh)
-            node = self._pick_node(tx)  # one at least takes whatever there is
             for number, node in enumerate(sorted(tx.list(NODES), key=lambda node: node.id)[:3]):
                 fresh = copy_of(node)
                 fresh.spec.availability = objects_pb2.NODE_AVAILABILITY_ACTIVE
                 fresh.spec.annotations.labels["zone"] = ZONES[number % 2]
                 tx.update(NODES, fresh)
             for service in tx.list(SERVICES):
-                if service.spec.task.container.image in {BAD_IMAGE, CRASHING_IMAGE} or service.HasField(
-                    "update_status"
-                ):
+                if not self._can_run(service):
                     spec = ServiceSpec()
                     spec.CopyFrom(service.spec)
                     spec.task.container.image = f"good-{self._rng.randrange(100)}"
+                    spec.task.placement.max_replicas_per_node = 0
+                    del spec.endpoint.ports[:]
                     tx.update(SERVICES, revision.updated(service, spec, self._cluster.datetime))
 
         self._cluster.update(change)
+
+    def _can_run(self, service: Service) -> bool:
+        """Say whether a service can come right as it is, on whatever nodes there are."""
+        task = service.spec.task
+        return not (
+            task.container.image in {BAD_IMAGE, CRASHING_IMAGE}
+            or service.HasField("update_status")
+            or task.placement.max_replicas_per_node
+            or any(port.mode == objects_pb2.PUBLISH_MODE_HOST for port in service.spec.endpoint.ports)
+        )
 
     def _vary(self, spec: ServiceSpec) -> None:
         rng = self._rng
@@ -175,6 +189,11 @@ class Users:
         del spec.endpoint.ports[:]
         if rng.random() < 0.2:
             spec.endpoint.ports.append(PublishedPort(target_port=80))
+        elif rng.random() < 0.1:
+            spec.endpoint.ports.append(
+                PublishedPort(target_port=80, published_port=8080, mode=objects_pb2.PUBLISH_MODE_HOST)
+            )
+        spec.task.placement.max_replicas_per_node = rng.choice([0, 0, 0, 0, 1, 2])
         spec.update.CopyFrom(self._update_config())
         spec.rollback.CopyFrom(self._update_config())
 

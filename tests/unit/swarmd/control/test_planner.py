@@ -1,5 +1,7 @@
 """Passes: what follows from what, in how many entries."""
 
+import pytest
+
 from beeyard.swarm.v1 import objects_pb2
 from beeyard.swarm.v1.objects_pb2 import (
     TASK_STATE_ASSIGNED,
@@ -11,6 +13,7 @@ from beeyard.swarm.v1.objects_pb2 import (
     Service,
 )
 from services.swarmd.api import revision
+from services.swarmd.control import planner
 from services.swarmd.control.planner import FULL_LOOK_S, unit_of
 from services.swarmd.store.changes import Resync
 from services.swarmd.store.tables import CLUSTERS, NODES, SERVICES, copy_of
@@ -233,6 +236,24 @@ def test_a_resync_reads_everything_anew() -> None:
     swarm.planner.observe(Resync(swarm.cluster.memory.index), swarm.cluster.view())
     swarm.passes()
     assert len(swarm.tasks()) == 1
+
+
+def test_a_service_that_cannot_be_looked_at_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    swarm = Swarm(nodes=1)
+    real = planner.reconcile
+
+    def faulty(world, service, tasks):
+        assert service.id != "id-bad", "a fault of the cores"
+        return real(world, service, tasks)
+
+    monkeypatch.setattr(planner, "reconcile", faulty)
+    swarm.add_service("bad", 1)
+    swarm.add_service("good", 1)
+    swarm.passes()
+    assert [task.service_id for task in swarm.tasks()] == ["id-good"]
+    ((service_id, fault),) = swarm.planner.take_faults()
+    assert (service_id, type(fault)) == ("id-bad", AssertionError)
+    assert not swarm.planner.take_faults()
 
 
 def test_what_did_not_happen_is_planned_again() -> None:
