@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,3 +31,10 @@ def invent(rng: Rng, *, attempt: int) -> str:
     """Return a name such as "nimble_clover"; after some attempts with a number, so that one is always found."""
     name = f"{rng.choice(_ADJECTIVES)}_{rng.choice(_NOUNS)}"
     return f"{name}{rng.randrange(10 ** min(attempt, 9))}" if attempt > 2 else name
+
+
+def derive(seed: str, *, attempt: int) -> str:
+    """Return such a name for a seed: the same for the same seed and attempt, so that a retry finds its own."""
+    digest = hashlib.sha256(f"{attempt} {seed}".encode()).digest()
+    adjective, noun = (int.from_bytes(part) for part in (digest[:8], digest[8:16]))
+    return f"{_ADJECTIVES[adjective % len(_ADJECTIVES)]}_{_NOUNS[noun % len(_NOUNS)]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1 import control_pb2, control_pb2_grpc, objects_pb2
@@ -61,7 +60,9 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
         spec = defaults.normalised(request.spec)
         made = manager.store.view().get(SERVICES, service_id)
         if not spec.annotations.name:
-            spec.annotations.name = self._invented_name(service_id) if made is None else made.spec.annotations.name
+            spec.annotations.name = (
+                self._invented_name(service_id) if made is None else made.spec.annotations.name
+            )
         service.check_spec(spec)
         if made is None:
             warnings = [] if request.no_resolve_image else await images.pin(spec, self._resolver)
@@ -91,8 +92,7 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
     def _invented_name(self, service_id: str) -> str:
         """Make up a name that no service has."""
         taken = {found.spec.annotations.name for found in self._manager.store.view().list(SERVICES)}
-        rng = random.Random(service_id)  # noqa: S311 (a name, no secret)
-        candidates = (names.invent(rng, attempt=attempt) for attempt in range(NAME_ATTEMPTS_MAX))
+        candidates = (names.derive(service_id, attempt=attempt) for attempt in range(NAME_ATTEMPTS_MAX))
         return next((name for name in candidates if name not in taken), service_id)
 
     async def ListServices(
