@@ -22,7 +22,7 @@ BASE = RunConfig(env=("PATH=/bin", "HOME=/root"), cmd=("old",), working_dir="/sr
         ("CMD echo $HOME", "cmd", ("/bin/sh", "-c", "echo $HOME")),
         ("cmd [not json", "cmd", ("/bin/sh", "-c", "[not json")),
         ('ENTRYPOINT ["x"]', "entrypoint", ("x",)),
-        ("ENV A=1 B='x y' C=\"$HOME/z\"", "env", ("PATH=/bin", "HOME=/srv", "A=1", "B=x y", "C=/srv/z")),
+        ("ENV A=1 B='x y' C=\"$HOME-z\"", "env", ("PATH=/bin", "HOME=/root", "A=1", "B=x y", "C=/root-z")),
         ("ENV PATH=/opt:$PATH", "env", ("PATH=/opt:/bin", "HOME=/root")),
         ("ENV A some words", "env", ("PATH=/bin", "HOME=/root", "A=some words")),
         ("ENV A=${NO:-d}${HOME:+set}${NO}", "env", ("PATH=/bin", "HOME=/root", "A=dset")),
