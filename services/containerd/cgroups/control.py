@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 from services.kit import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from services.containerd.cgroups.hierarchy import Hierarchies
 
 FREEZE_TIMEOUT_S = 10.0
 _POLL_S = 0.01
 _REMOVE_TRIES_MAX = 50
+_LINKS_ALONE = 2
 
 
 class Control:
@@ -72,9 +75,10 @@ class Control:
         """Return the pids in the group and in the groups below it."""
         pids: set[int] = set()
         for directory in self._hierarchies.directories(cgroup):
-            for file in directory.rglob("cgroup.procs") if directory.is_dir() else ():
+            for group in _with_groups_below(directory):
                 with contextlib.suppress(OSError):
-                    pids.update(int(line) for line in file.read_text(encoding="ascii").split())
+                    procs = Path(group, "cgroup.procs").read_text(encoding="ascii")
+                    pids.update(int(line) for line in procs.split())
         return frozenset(pids)
 
     async def kill(self, cgroup: str) -> None:
@@ -128,13 +132,24 @@ class Control:
         return (directory / "cgroup.freeze").read_text(encoding="ascii").strip() == "1"
 
 
+def _with_groups_below(directory: Path) -> Iterator[str | Path]:
+    """Yield a group and those below it, these first. A group's link count says whether there are any."""
+    try:
+        links = directory.stat().st_nlink
+    except OSError:
+        return
+    if links > _LINKS_ALONE:
+        for parent, _, _ in os.walk(directory, topdown=False):
+            yield parent
+    else:
+        yield directory
+
+
 def _remove_tree(directory: Path) -> bool:
-    """Remove a directory of control groups bottom up; return False while something is in it."""
-    if not directory.is_dir():
-        return True
-    for parent, _, _ in os.walk(directory, topdown=False):
+    """Remove a group with those below it; return False while something is in one."""
+    for group in _with_groups_below(directory):
         try:
-            Path(parent).rmdir()
+            Path(group).rmdir()
         except FileNotFoundError:
             continue
         except OSError as exc:
