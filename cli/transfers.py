@@ -44,14 +44,14 @@ class Transfers:
     """Shows progress on a stream.
 
     Args:
-        stream: Where to.
+        stream: Where to; standard error if not given.
         quiet: Show nothing.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr, *, quiet: bool) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool) -> None:
+        self._stream = stream or sys.stderr
         self._quiet = quiet
-        self._redraw = Redraw(stream) if stream.isatty() and not quiet else None
+        self._redraw = Redraw(self._stream) if self._stream.isatty() and not quiet else None
         self._blobs: dict[str, pb.Progress] = {}
         self._drawn_at = -DRAW_S
 

@@ -9,6 +9,7 @@ import click
 
 from cli import locate
 from cli.command import command, for_each, inspect_format_option, with_session
+from cli.errors import UNREACHABLE
 from cli.format import output
 from services.kit import errors
 
@@ -120,24 +121,26 @@ def find(session: Session, name: str, *, size: bool) -> dict[str, Any]:
     """Look for an object among all kinds.
 
     Raises:
-        errors.NotFound: No kind has it.
-        errors.BeeyardError: A daemon that should know could not be asked, and no other has it.
+        errors.NotFound: No kind has it; the message names the daemons that could not be asked.
+        errors.BeeyardError: No daemon could be asked.
     """
     lookups: list[Callable[[Session, str], dict[str, Any]]] = [
         lambda session, name: _container(session, name, size=size),
         *KINDS.values(),
     ]
-    unreachable: errors.BeeyardError | None = None
+    unreachable: dict[str, errors.BeeyardError] = {}
+    asked = 0
     for lookup in lookups:
         try:
             return lookup(session, name)
         except (errors.NotFound, errors.Invalid):  # a name that this kind cannot have
-            continue
+            asked += 1
         except errors.BeeyardError as exc:
             if exc.reason not in _NOT_HERE:
                 raise
-            if exc.reason in ("DAEMON_UNREACHABLE", "SOCKET_PERMISSION_DENIED"):
-                unreachable = unreachable or exc
-    if unreachable is not None:
-        raise unreachable
-    raise errors.NotFound(f"no such object: {name}", reason="NOT_FOUND")
+            if exc.reason in UNREACHABLE:
+                unreachable[exc.message] = exc
+    if unreachable and not asked:
+        raise next(iter(unreachable.values()))
+    silent = "".join(f"; {message}" for message in unreachable)
+    raise errors.NotFound(f"no such object: {name}{silent}", reason="NOT_FOUND")

@@ -1,29 +1,29 @@
-"""A server on a loop of its own thread: the command line blocks, so what it talks to must run elsewhere."""
+"""Servers on a loop of their own thread: the command line blocks, so what it talks to must run elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self
 
 from services.kit.rpc.server import RpcServer
 
 
 class Background:
-    """Runs an RpcServer in a thread, from `with` to its end."""
+    """Runs servers in a thread, from `with` to its end."""
 
-    def __init__(self, build: Callable[[], RpcServer]) -> None:
+    def __init__(self, build: Callable[[], Sequence[RpcServer]]) -> None:
         self._build = build
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, daemon=True)
         self._failure: BaseException | None = None
         self.loop: asyncio.AbstractEventLoop
-        self.server: RpcServer
+        self.servers: Sequence[RpcServer]
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10), "the server did not start"
+        assert self._ready.wait(20), "the servers did not start"
         if self._failure is not None:
             raise self._failure
         return self
@@ -44,12 +44,14 @@ class Background:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         try:
-            self.server = self._build()
-            await self.server.start()
+            self.servers = self._build()
+            for server in self.servers:
+                await server.start()
         except BaseException as exc:  # shown in the thread that waits
             self._failure = exc
             return
         finally:
             self._ready.set()
         await self._stop.wait()
-        await self.server.drain(0)
+        for server in self.servers:
+            await server.drain(0)

@@ -45,11 +45,11 @@ def echo() -> Endpoint:
 
 @pytest.fixture
 def served(echo: Endpoint, socket_dir: Path) -> Iterator[Background]:
-    def build() -> RpcServer:
+    def build() -> list[RpcServer]:
         server = RpcServer("echo")
         server.add(add_echo_to_server, echo)
         server.listen_unix(socket_dir / "echo.sock")
-        return server
+        return [server]
 
     with Background(build) as running:
         yield running
@@ -200,7 +200,7 @@ def test_a_sender_learns_that_the_call_failed(channel: Channel, echo: Endpoint) 
 def test_a_server_that_drains_ends_calls_and_is_not_used_again(channel: Channel, served: Background) -> None:
     call = start(channel, "ServerStream", b"a!")
     assert [next(call).value, next(call).value] == [b"a", b"!"]
-    drained = threading.Thread(target=lambda: served.do(served.server.drain(0)))
+    drained = threading.Thread(target=lambda: served.do(served.servers[0].drain(0)))
     drained.start()
     with pytest.raises(errors.Unavailable):
         next(call)
@@ -253,14 +253,14 @@ def manager(echo: Endpoint, authority: Authority) -> Iterator[str]:
         [(identity.key, identity.certificate)], authority.pem, require_client_auth=True
     )
 
-    def build() -> RpcServer:
+    def build() -> list[RpcServer]:
         server = RpcServer("manager")
         server.add(add_echo_to_server, echo)
         server.listen_tls("127.0.0.1:0", credentials)
-        return server
+        return [server]
 
     with Background(build) as running:
-        yield f"127.0.0.1:{running.server.ports['127.0.0.1:0']}"
+        yield f"127.0.0.1:{running.servers[0].ports['127.0.0.1:0']}"
 
 
 def test_calls_a_manager_over_tls_and_passes_over_dead_ones(

@@ -1,0 +1,207 @@
+"""Commands about containers, against containerd's contract on a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.component.cli.conftest import Swarmctl
+from tests.component.cli.fakes import Node
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that is standard input, at descriptor 0."""
+    path = tmp_path / "stdin"
+    path.write_bytes(os.urandom(3_000_000))
+    return path
+
+
+def test_run_prints_and_returns_the_container_s_code(node: Node, swarmctl: Swarmctl) -> None:
+    done = swarmctl("run", "img", "echo", "hello", "--rm")
+    assert (done.code, done.out, done.err) == (0, "hello --rm\n", "")
+    assert swarmctl("run", "--rm", "img", "exit", "7").code == 7
+
+
+def test_the_streams_stay_apart(node: Node, swarmctl: Swarmctl) -> None:
+    done = swarmctl("run", "img", "both")
+    assert (done.out, done.err) == ("out\n", "err\n")
+    done = swarmctl("run", "-a", "stderr", "img", "both")
+    attach = [request for name, request in node.containers.calls if name == "attach"][-1]
+    assert (attach.stdout, attach.stderr, attach.stdin) == (False, True, False)  # type: ignore[attr-defined]
+
+
+def test_attach_comes_before_start(node: Node, swarmctl: Swarmctl) -> None:
+    for _ in range(20):  # a program that ends at once has no time to be missed
+        assert swarmctl("run", "--rm", "img", "echo", "x").out == "x\n"
+
+
+def test_run_detached_prints_the_id(node: Node, swarmctl: Swarmctl, tmp_path: Path) -> None:
+    done = swarmctl("run", "-d", "--name", "web", "--cidfile", str(tmp_path / "cid"), "img", "sleep")
+    container_id = node.containers.find("web").id
+    assert (done.code, done.out) == (0, f"{container_id}\n")
+    assert (tmp_path / "cid").read_text() == container_id
+    again = swarmctl("run", "-d", "--cidfile", str(tmp_path / "cid"), "img", "sleep")
+    assert again.code == 125 and "container ID file found" in again.err
+    assert len(node.containers.by_id) == 1, "nothing was made"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["run", "img", "nosuch"], 127, "nosuch: not found"),
+        (["run", "-d", "img", "nosuch"], 127, "nosuch: not found"),
+        (["run", "missing", "true"], 125, "image missing is nowhere"),
+        (["run", "--pull", "never", "missing", "true"], 125, "is not here"),
+        (["run", "--pull", "sometimes", "img"], 125, "must be one of"),
+        (["run", "--restart", "x", "img"], 125, "--restart"),
+        (["run", "--no-such-flag", "img"], 125, "No such option"),
+        (["run", "-it", "img", "sh"], 125, "the input device is not a TTY"),
+        (["create", "--memory", "x", "img"], 125, "--memory"),
+        (["exec", "nosuch", "true"], 1, "no such container"),
+        (["exec", "box", "nosuch"], 127, "nosuch: not found"),
+        (["attach", "nosuch"], 1, "no such container"),
+        (["logs", "nosuch"], 1, "no such container"),
+        (["inspect", "--type", "container", "nosuch"], 1, "no such container"),
+    ],
+)
+def test_exit_codes_and_one_line_of_complaint(
+    node: Node, swarmctl: Swarmctl, arguments: list[str], code: int, complaint: str
+) -> None:
+    swarmctl("create", "--name", "box", "img", "sleep")
+    done = swarmctl(*arguments)
+    assert (done.code, complaint in done.err) == (code, True), done.err
+    assert "Traceback" not in done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1
+
+
+def test_rm_takes_away_what_could_not_start(node: Node, swarmctl: Swarmctl) -> None:
+    assert swarmctl("run", "--rm", "img", "nosuch").code == 127
+    assert not node.containers.by_id
+    assert swarmctl("run", "--name", "kept", "img", "nosuch").code == 127
+    assert node.containers.find("kept")
+
+
+def test_a_missing_image_is_pulled_with_its_progress_on_standard_error(
+    node: Node, swarmctl: Swarmctl
+) -> None:
+    done = swarmctl("run", "far:1", "echo", "hi")
+    assert (done.code, done.out) == (0, "hi\n")
+    assert done.err.splitlines() == [
+        "Unable to find image 'far:1' locally",
+        "bbbbbbbbbbbb: Downloading",
+        "bbbbbbbbbbbb: Extracting",
+        "Digest: sha256:m",
+        "Status: Downloaded newer image for far:1",
+    ]
+    node.images.names.remove("far:1")
+    assert swarmctl("run", "-q", "far:1", "echo", "hi").err == ""
+
+
+def test_warnings_of_the_engine_are_shown(node: Node, swarmctl: Swarmctl) -> None:
+    node.images.warnings = ["no swap limit here"]
+    assert swarmctl("create", "img").err == "WARNING: no swap limit here\n"
+
+
+def test_exec(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("run", "-d", "--name", "box", "img", "sleep")
+    assert swarmctl("exec", "box", "echo", "-x", "y").out == "-x y\n"
+    assert swarmctl("exec", "box", "exit", "3").code == 3
+    assert (
+        swarmctl("exec", "-d", "-e", "A=1", "-u", "7", "-w", "/srv", "--privileged", "box", "sleep").code == 0
+    )
+    spec = [request for name, request in node.containers.calls if name == "exec"][-1]
+    assert (list(spec.env), spec.user, spec.working_dir, spec.privileged, spec.detach) == (  # type: ignore[attr-defined]
+        ["A=1"], "7", "/srv", True, True,
+    )  # fmt: skip
+
+
+def test_ps_reads_all_pages(node: Node, swarmctl: Swarmctl) -> None:
+    for number in range(5):
+        swarmctl("create", "--name", f"c{number}", "--label", f"n={number}", "img", "sleep")
+    assert len(swarmctl("ps", "-aq").out.split()) == 5
+    assert swarmctl("ps", "-a", "--no-trunc", "-q").out.split()[0] == node.containers.find("c0").id
+    lines = swarmctl("ps", "-a").out.splitlines()
+    assert lines[0].split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
+    assert len(lines) == 6
+    assert swarmctl("ps", "--format", '{{.Names}}={{.Label "n"}}').out.split() == [
+        f"c{n}={n}" for n in range(5)
+    ]
+    rows = [json.loads(line) for line in swarmctl("ps", "--format", "json").out.splitlines()]
+    assert [row["Names"] for row in rows] == [f"c{n}" for n in range(5)]
+    assert "Label" not in rows[0]
+
+
+def test_ps_passes_filters_and_limits_on(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("ps", "-f", "status=exited", "-f", "status=created", "--filter", "label=a=b", "-n", "3")
+    swarmctl("ps", "-l", "--format", "{{.Size}}")
+    first, second = [request for name, request in node.containers.calls if name == "list"]
+    assert list(first.filters["status"].values) == ["exited", "created"]  # type: ignore[attr-defined]
+    assert list(first.filters["label"].values) == ["a=b"]  # type: ignore[attr-defined]
+    assert (first.last, second.last, second.size) == (3, 1, True)  # type: ignore[attr-defined]
+    assert swarmctl("ps", "-f", "nonsense").code == 1
+
+
+def test_many_are_stopped_together_and_reported_in_order(node: Node, swarmctl: Swarmctl) -> None:
+    names = [f"c{number}" for number in range(30)]
+    for name in names:
+        swarmctl("create", "--name", name, "img", "sleep")
+    began = time.monotonic()
+    done = swarmctl("stop", "-t", "3", *names[:15], "nosuch", *names[15:])
+    assert time.monotonic() - began < 5, "one after the other"
+    assert done.out.split() == names
+    assert (done.code, done.err) == (1, "Error: no such container: nosuch\n")
+    request = next(request for name, request in node.containers.calls if name == "stop")
+    assert request.grace_ms == 3000  # type: ignore[attr-defined]
+
+
+def test_rm(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("run", "-d", "--name", "busy", "img", "sleep")
+    done = swarmctl("rm", "busy")
+    assert (done.code, done.err) == (1, "Error: container busy runs\n")
+    done = swarmctl("rm", "-f", "busy", "nosuch")
+    assert (done.code, done.out, done.err) == (0, "busy\n", "")
+
+
+def test_wait_prints_codes_in_order(node: Node, swarmctl: Swarmctl) -> None:
+    for code in (3, 5):
+        swarmctl("run", "-d", "--name", f"w{code}", "img", "exit", str(code))
+    assert swarmctl("wait", "w5", "w3").out == "5\n3\n"
+
+
+def test_logs(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("create", "--name", "box", "img", "sleep")
+    done = swarmctl("logs", "box")
+    assert (done.out, done.err) == ("out 0\nout 1\n", "err 0\nerr 1\n")
+    done = swarmctl("logs", "-t", "--details", "-n", "5", "--since", "2026-01-02", "box")
+    assert done.out.splitlines()[0] == "2023-11-14T22:13:20.000000000Z tag=x out 0"
+    request = [request for name, request in node.containers.calls if name == "logs"][-1]
+    assert request.tail == 5 and request.since.seconds == 1_767_312_000  # type: ignore[attr-defined]
+
+
+def test_prune_asks_first(node: Node, swarmctl: Swarmctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    done = swarmctl("container", "prune")
+    assert done.code == 1 and "cancelled" in done.err and "[y/N]" in done.out
+    assert not [name for name, _ in node.containers.calls if name == "prune"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    done = swarmctl("container", "prune", "--filter", "until=1h", "--filter", "label!=keep")
+    assert done.out.endswith(f"Deleted Containers:\n{'a' * 64}\n\nTotal reclaimed space: 1.5MB\n")
+    request = [request for name, request in node.containers.calls if name == "prune"][-1]
+    assert set(request.filters) == {"until", "label!"}  # type: ignore[attr-defined]
+
+
+def test_inspect_finds_whatever_it_is(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("create", "--name", "box", "img", "sleep")
+    assert swarmctl("inspect", "-f", "{{.Name}}", "box").out == "/box\n"
+    assert json.loads(swarmctl("inspect", "bridge").out)[0]["Id"] == "b" * 64
+    done = swarmctl("inspect", "box", "nosuch")
+    assert done.code == 1 and "nosuch" in done.err
+    assert [entry["Name"] for entry in json.loads(done.out)] == ["/box"]
