@@ -104,6 +104,7 @@ class Planner:
 
     def undone(self, writes: Iterable[Write], view: Reader) -> None:
         """Take notice that writes of a pass did not happen."""
+        self._queue.retry()
         for write in writes:
             if write.table is TASKS:
                 task = view.get(TASKS, write.id)
@@ -166,9 +167,10 @@ class Planner:
                 self._faults.append((service_id, exc))
                 return 1 + len(tasks)
         self._carry_out(tx, plan)
-        self._agenda.rest(subject, world.now, len(tasks))
         if plan.unfinished:
             self._agenda.mark(subject)
+        else:
+            self._agenda.rest(subject, world.now, len(tasks))
         if plan.wakeup is not None:
             self._agenda.mark_at(subject, plan.wakeup)
         return 1 + len(tasks)

@@ -32,11 +32,18 @@ class Queue:
     def __init__(self) -> None:
         self._waiting: dict[str, None] = {}
         self._refused: dict[_GroupKey, tuple[int, frozenset[str]]] = {}
+        self._worked_on: tuple[int, Mapping[str, str]] | None = None
 
     def offer(self, task: Task) -> None:
         """Take a task in, if it waits for a node."""
-        if is_active(task) and task.status.state <= TASK_STATE_PENDING:
+        if task.id not in self._waiting and is_active(task) and task.status.state <= TASK_STATE_PENDING:
             self._waiting[task.id] = None
+            self._worked_on = None
+
+    def retry(self) -> None:
+        """Let the next pass look at all tasks that wait though nothing has changed: what was written last is void."""
+        self._worked_on = None
+        self._refused.clear()
 
     def work(self, tx: Tx, fleet: Fleet, refusals: Mapping[str, str], now: float) -> None:
         """Give nodes to the tasks that can have one, and reasons to the others.
@@ -47,6 +54,9 @@ class Queue:
             refusals: Services that could not have their ports, with the reason.
             now: The leader's time.
         """
+        if self._worked_on == (fleet.loosened, refusals):
+            return  # however many wait, nothing has changed for them
+        self._worked_on = (fleet.loosened, dict(refusals))
         groups: dict[_GroupKey, list[Task]] = {}
         for task in self._tasks(tx):
             allocated = _allocate(tx, task, refusals, now)

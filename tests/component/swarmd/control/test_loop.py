@@ -116,7 +116,7 @@ async def test_what_time_alone_brings_about_happens(store: Store, raft: Raft) ->
         await store.update(fail)
         await until(lambda: len(store.view().list(TASKS)) == 6)
         newest = max(store.view().list(TASKS), key=lambda task: task.id)
-        assert newest.desired_state == objects_pb2.TASK_STATE_READY
+        assert newest.HasField("start_after")
         await until(
             lambda: store.view().get(TASKS, newest.id).desired_state == objects_pb2.TASK_STATE_RUNNING  # type: ignore[union-attr]
         )
