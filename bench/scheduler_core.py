@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "protos")]
-
-from beeyard.swarm.v1.objects_pb2 import TASK_STATE_PENDING, TASK_STATE_RUNNING, Task  # noqa: E402
-from services.swarmd.scheduler.core.demand import demand_of  # noqa: E402
-from services.swarmd.scheduler.core.fleet import Fleet  # noqa: E402
-from services.swarmd.scheduler.core.nodes import NodeView, Resources  # noqa: E402
-from services.swarmd.scheduler.core.place import place  # noqa: E402
+from beeyard.swarm.v1.objects_pb2 import TASK_STATE_PENDING, TASK_STATE_RUNNING, Task
+from services.swarmd.scheduler.core.demand import demand_of
+from services.swarmd.scheduler.core.fleet import Fleet
+from services.swarmd.scheduler.core.nodes import NodeView, Resources
+from services.swarmd.scheduler.core.place import place
 
 CASES = {
     "large services": (500, (), ()),
