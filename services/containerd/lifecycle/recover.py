@@ -58,6 +58,8 @@ def _resume_idle(machine: Automaton, found: Found, now: datetime) -> list[Effect
         return [SetTimer(timer=Timer.RETRY, delay_s=0.0)]
     if found.remains:  # nothing should be: take it down before anything else
         return machine.clean()
+    if status.remove_wanted:
+        return machine.begin_remove()
     if status.state is State.RESTARTING:
         due_s = (status.restart_at - now).total_seconds() if status.restart_at is not None else 0.0
         return [SetTimer(timer=Timer.RESTART, delay_s=max(due_s, 0.0))]

@@ -182,14 +182,18 @@ class Hub:
     async def write_stdin(self, data: bytes) -> None:
         """Type into the container, waiting for room. Input for one that has ended, or has no stdin, is dropped."""
         async with self._stdin_lock:
-            for offset in range(0, len(data), STDIN_PACKET_BYTES_MAX):
-                if self._socket is None:
-                    return
-                packet = data[offset : offset + STDIN_PACKET_BYTES_MAX]
-                try:
-                    await asyncio.get_running_loop().sock_sendall(self._socket, packet)
-                except OSError:
-                    return
+            connection = self._socket
+            if connection is None:
+                return
+            try:
+                for offset in range(0, len(data), STDIN_PACKET_BYTES_MAX):
+                    packet = data[offset : offset + STDIN_PACKET_BYTES_MAX]
+                    await asyncio.get_running_loop().sock_sendall(connection, packet)
+            except OSError:
+                return
+            finally:
+                if connection is not self._socket:
+                    connection.close()  # given up while we waited, see `_disconnect`
 
     async def end_stdin(self) -> None:
         """Close the container's stdin; output goes on."""
@@ -229,10 +233,20 @@ class Hub:
         self._resume()
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._pause()
-            self._socket.close()
-            self._socket = None
+        """Give the connection up.
+
+        Somebody may wait for room to write: then the descriptor is registered with the event loop, and closing it here
+        would leave the registration to whoever gets the number next. The shutdown ends that wait; the writer closes.
+        """
+        if self._socket is None:
+            return
+        self._pause()
+        connection, self._socket = self._socket, None
+        if self._stdin_lock.locked():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        else:
+            connection.close()
 
     def _pause(self) -> None:
         if self._reading and self._socket is not None:

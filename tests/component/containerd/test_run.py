@@ -8,6 +8,7 @@ import pytest
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
+from services.containerd.kernel import syscalls
 from services.kit import errors
 from tests.component.containerd.yard import Yard
 
@@ -140,6 +141,26 @@ async def test_mounts_files_and_a_read_only_root(each: Yard) -> None:
     assert text.count("size=1024k") == 2, text
     await each.remove(container)
     assert each.remains() == []
+
+
+async def test_a_bind_of_what_was_mounted_after_the_daemon_started(own_each: Yard) -> None:
+    """The namespace in which a runtime may have to live is a copy: it must not be an old one."""
+    late = own_each.directory / "late"
+    late.mkdir()
+    syscalls.mount("tmpfs", late, "tmpfs")
+    try:
+        (late / "file").write_text("seen\n")
+        bind = spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_BIND, source=str(late), target="/late")
+        container, ended = await own_each.run_to_end("cat", "/late/file", mounts=[bind])
+        assert ended.exit_code == 0
+        assert await own_each.text(container) == "seen\n"
+        await own_each.remove(container)
+        plain, ended = await own_each.run_to_end("true")
+        assert ended.exit_code == 0
+        await own_each.remove(plain)
+        assert own_each.remains() == []
+    finally:
+        syscalls.umount(late)
 
 
 async def test_limits_are_kept(each: Yard) -> None:
