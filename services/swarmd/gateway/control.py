@@ -133,7 +133,7 @@ class ControlCalls:
             await slots_.serve(handler, _just(call.request), call.context)
         except (errors.Unavailable, errors.FailedPrecondition) as exc:
             # It led when we decided, and does no more.
-            if not call.passed_on and _may_go_on(call, exc.reason, exc.metadata):
+            if not call.passed_on and self._may_go_on(call, exc.reason, exc.metadata):
                 raise _LeaderGone from None
             raise
 
@@ -150,7 +150,7 @@ class ControlCalls:
                 " known; look before you repeat it",
                 reason="LEADER_LOST",
             )
-        if _may_go_on(call, answer.reason, answer.metadata):
+        if self._may_go_on(call, answer.reason, answer.metadata):
             raise _LeaderGone
         if answer.code is not grpc.StatusCode.OK:
             await call.context.abort(answer.code, answer.details, answer.trailing)
@@ -196,6 +196,15 @@ class ControlCalls:
         while (present := self._situation.situation().leader) and present.node_id == leader.node_id:
             await self._situation.changed()
 
+    def _may_go_on(self, call: _Call, reason: str, details: Mapping[str, str]) -> bool:
+        """Return whether a call that was refused may be given to the next leader, if one can be hoped for."""
+        situation = self._situation.situation()
+        if situation.leader is None and not situation.leading and not situation.may_soon_lead:
+            return False
+        if details.get("outcome") == "unknown":
+            return call.repeatable
+        return reason in NOTHING_DONE
+
     async def _news(self) -> None:
         try:
             async with asyncio.timeout(CHANGE_WAIT_S):
@@ -233,13 +242,6 @@ class _Answer:
     reason: str = ""
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lost: bool = False
-
-
-def _may_go_on(call: _Call, reason: str, details: Mapping[str, str]) -> bool:
-    """Return whether a call that was refused may be given to the next leader."""
-    if details.get("outcome") == "unknown":
-        return call.repeatable
-    return reason in NOTHING_DONE
 
 
 async def _settled(made: Any) -> _Answer:

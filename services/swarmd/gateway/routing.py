@@ -4,7 +4,8 @@ Control calls:
 * what concerns the asked node itself is served on it;
 * what any manager can answer from its own copy of the store (watches, logs) is served on it;
 * everything else is served by the leader: a manager that does not lead passes it on once, as it is;
-* reads fall back to the asked manager's own copy while there is no leader, unless they ask not to.
+* while there is no leader, reads fall back to the asked manager's own copy, unless they ask not to;
+* while one is being elected, both wait for it.
 """
 
 from __future__ import annotations
@@ -143,9 +144,9 @@ def decide(kind: Reach, situation: Situation, *, stale_read: bool, passed_on: bo
         return Refuse(not_leader(situation.leader))
     if situation.leader is not None:
         return PassOn(situation.leader)
-    if kind is Reach.LEADER_READ:
-        return Serve()
-    return AwaitLeader() if situation.may_soon_lead else Refuse(no_leader())
+    if situation.may_soon_lead:
+        return AwaitLeader()
+    return Serve() if kind is Reach.LEADER_READ else Refuse(no_leader())
 
 
 def not_a_manager(standing: Standing) -> errors.BeeyardError:

@@ -35,7 +35,7 @@ def _outcome(kind: Reach, situation: Situation, **wishes: bool) -> str:
         (Situation(standing=Standing.STARTING), "serve", "wait", "wait", "wait"),
         (LEADS, "serve", "serve", "serve", "serve"),
         (FOLLOWS, "serve", "serve", "leader", "leader"),
-        (ELECTS, "serve", "serve", "serve", "wait"),
+        (ELECTS, "serve", "serve", "wait", "wait"),
         (LEADERLESS, "serve", "serve", "serve", "NO_LEADER"),
     ],
 )
