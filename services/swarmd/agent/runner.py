@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from services.kit import backoff, errors, log
 from services.swarmd.agent.core import order as orders
@@ -32,6 +32,7 @@ from services.swarmd.agent.core.step import (
 )
 from services.swarmd.agent.images import wanted_image
 from services.swarmd.agent.journal import Entry
+from services.swarmd.agent.reports import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,19 +43,12 @@ if TYPE_CHECKING:
     from services.swarmd.agent.images import Images
     from services.swarmd.agent.journal import Journal
     from services.swarmd.agent.observer import Observer
+    from services.swarmd.agent.reports import Reports
 
 _log = log.get(__name__)
 
 RETRY_BASE_S = 0.1
 RETRY_MAX_S = 5.0
-
-
-class Reports(Protocol):
-    """Hears of tasks whose status has changed."""
-
-    def changed(self, task_id: str, /) -> None:
-        """The status of a task is another one. Never waits."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +177,8 @@ class Runner:
             _log.info(
                 "task_error", task_id=entry.task.id, state=entry.progress.state, error=entry.progress.error
             )
-        self._tools.reports.changed(entry.task.id)
+        passing = is_passing(entry.progress, entry.task.desired_state)
+        self._tools.reports.changed(entry.task.id, passing=passing)
 
     async def _pull(self, step: Pull) -> None:
         async with self._tools.images.fetching(wanted_image(self._entry.task)) as fetch:

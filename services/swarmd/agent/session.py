@@ -31,8 +31,6 @@ RECONNECT_BASE_S = 0.1
 RECONNECT_MAX_S = 8.0
 CALL_TIMEOUT_S = 5.0
 REPORTS_MAX = 1000
-REPORT_GATHER_S = 0.01
-"""Reports that come within this time of the first go in one call; while a call is under way they gather anyway."""
 DESCRIBE_S = 20.0
 HEARTBEAT_DEFAULT_S = 2.0
 _REMOVED_ATTEMPT = 10
@@ -164,9 +162,7 @@ class Session:
         for task_id in self._worker.task_ids:  # this leader may never have heard what the last one was told
             reports.changed(task_id)
         while True:
-            await reports.wait()
-            await self._clock.sleep(REPORT_GATHER_S)
-            taken = reports.take(REPORTS_MAX)
+            taken = await reports.take(REPORTS_MAX)
             request = dispatcher_pb2.ReportTaskStatusRequest(session_id=self._session_id)
             for task_id in taken:
                 status = self._worker.status(task_id)

@@ -21,6 +21,7 @@ from services.swarmd.agent.core.facts import REMOVE
 from services.swarmd.agent.images import Images
 from services.swarmd.agent.journal import Entry, Journal
 from services.swarmd.agent.observer import Observer
+from services.swarmd.agent.reports import Reports
 from services.swarmd.agent.runner import Runner, Tools
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Worker:
         self._configs: dict[str, bytes] = {}
         self._runners: dict[str, Runner] = {}
         self._set_is_complete = False
-        self._reports = Reports()
+        self._reports = Reports(clock)
         self._none_left = asyncio.Event()
         self._assigning = asyncio.Lock()
         self._tools = Tools(
@@ -215,7 +216,6 @@ class Worker:
     def _begin(self, entry: Entry) -> None:
         runner = self._runners[entry.task.id] = Runner(entry, self._tools)
         self._supervisor.spawn(self._run(runner), f"task {entry.task.id}", critical=False)
-        self._reports.changed(entry.task.id)
 
     async def _run(self, runner: Runner) -> None:
         task_id = runner.entry.task.id
@@ -230,29 +230,3 @@ class Worker:
         del self._runners[task_id]
         if not self._runners:
             self._none_left.set()
-
-
-class Reports:
-    """The tasks whose status has not been told yet, in the order in which they changed."""
-
-    def __init__(self) -> None:
-        self._pending: dict[str, None] = {}
-        self._wakeup = asyncio.Event()
-
-    def changed(self, task_id: str, /) -> None:
-        """The status of a task is another one."""
-        self._pending[task_id] = None
-        self._wakeup.set()
-
-    def take(self, reports_max: int) -> list[str]:
-        """Return the first tasks that wait, and count them as told."""
-        taken = list(self._pending)[:reports_max]
-        for task_id in taken:
-            del self._pending[task_id]
-        if not self._pending:
-            self._wakeup.clear()
-        return taken
-
-    async def wait(self) -> None:
-        """Return when some task waits."""
-        await self._wakeup.wait()

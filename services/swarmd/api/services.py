@@ -156,9 +156,9 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
             await manager.store.update(update)
         changed = self._get(current.id)
         _log.info("service_updated", service_id=current.id, rollback=request.rollback)
-        return control_pb2.UpdateServiceResponse(
-            service=changed, warnings=[*warnings, *_port_warnings(changed.spec)]
-        )
+        if changed.spec.endpoint != current.spec.endpoint:
+            warnings += _port_warnings(changed.spec)
+        return control_pb2.UpdateServiceResponse(service=changed, warnings=warnings)
 
     async def RemoveService(
         self, request: control_pb2.RemoveServiceRequest, _context: Context

@@ -162,8 +162,7 @@ async def listen(worker: Worker, swarm: Swarm) -> None:
     for task_id in worker.task_ids:
         worker.reports.changed(task_id)
     while True:
-        await worker.reports.wait()
-        for task_id in worker.reports.take(10):
+        for task_id in await worker.reports.take(10):
             swarm.tell(worker.status(task_id))
 
 
