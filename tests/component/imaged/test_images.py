@@ -215,33 +215,27 @@ async def test_a_commit_holds_what_the_container_has_changed(daemon: Daemon) -> 
     assert {entry.key for entry in listed.snapshots} >= {"c", "d"}
 
 
-@pytest.mark.parametrize(
-    ("data", "spec", "reason"),
-    [
-        (b"", {}, "ARCHIVE_INVALID"),
-        (b"no archive at all" * 100, {}, "ARCHIVE_INVALID"),
-        (ROOTFS[:2000], {}, "ARCHIVE_INVALID"),
-        (gzip.compress(ROOTFS)[:-20], {}, "ARCHIVE_INVALID"),
-        (tar({"../evil": "x"}), {}, "ARCHIVE_INVALID"),
-        (tar({"l": "-> /tmp", "l/evil": "x"}), {}, "ARCHIVE_INVALID"),
-        (ROOTFS, {"changes": ["RUN x"]}, "CHANGE_INVALID"),
-        (ROOTFS, {"platform": "linux"}, "PLATFORM_INVALID"),
-        (ROOTFS, {"reference": "Bad:Name:"}, "REFERENCE_INVALID"),
-        (ROOTFS, {"reference": "web@sha256:" + "0" * 64}, "REFERENCE_INVALID"),
-    ],
-)
-async def test_a_bad_import_says_why_and_leaves_nothing(
-    daemon: Daemon, data: bytes, spec: dict[str, Any], reason: str
-) -> None:
-    with pytest.raises(errors.Invalid) as caught:
-        await daemon.import_(data, **({"reference": "web:1"} | spec))
-    assert caught.value.reason == reason
-    assert (daemon.blobs(), daemon.ingests(), daemon.directories(), await daemon.list()) == (
-        set(),
-        [],
-        set(),
-        [],
-    )
+BAD: list[tuple[bytes, dict[str, Any], str]] = [
+    (b"", {}, "ARCHIVE_INVALID"),
+    (b"no archive at all" * 100, {}, "ARCHIVE_INVALID"),
+    (ROOTFS[:2000], {}, "ARCHIVE_INVALID"),
+    (gzip.compress(ROOTFS)[:-20], {}, "ARCHIVE_INVALID"),
+    (tar({"../evil": "x"}), {}, "ARCHIVE_INVALID"),
+    (tar({"l": "-> /tmp", "l/evil": "x"}), {}, "ARCHIVE_INVALID"),
+    (ROOTFS, {"changes": ["RUN x"]}, "CHANGE_INVALID"),
+    (ROOTFS, {"platform": "linux"}, "PLATFORM_INVALID"),
+    (ROOTFS, {"reference": "Bad:Name:"}, "REFERENCE_INVALID"),
+    (ROOTFS, {"reference": "web@sha256:" + "0" * 64}, "REFERENCE_INVALID"),
+]
+
+
+async def test_a_bad_import_says_why_and_leaves_nothing(daemon: Daemon) -> None:
+    for data, spec, reason in BAD:
+        with pytest.raises(errors.Invalid) as caught:
+            await daemon.import_(data, **({"reference": "web:1"} | spec))
+        assert caught.value.reason == reason, caught.value.message
+        left = (daemon.blobs(), daemon.ingests(), daemon.directories(), await daemon.list())
+        assert left == (set(), [], set(), []), caught.value.message
     await daemon.trash_is_empty()
 
 
