@@ -137,7 +137,8 @@ class Seat:
 
     @contextlib.asynccontextmanager
     async def lead(self, **settings: float) -> AsyncIterator[Dispatcher]:
-        """Lead for the length of the block."""
+        """Lead for the length of the block. Nodes that a test forgets to keep alive live long."""
+        settings.setdefault("heartbeat_period_s", 60.0)
         async with Dispatcher.lead(
             self.store,
             self_node_id="m1",
