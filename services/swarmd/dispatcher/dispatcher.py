@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from beeyard.swarm.v1 import dispatcher_pb2, objects_pb2
 from services.kit import errors, log
@@ -20,7 +20,8 @@ from services.swarmd.store.changes import Resync
 from services.swarmd.store.tables import CLUSTERS, NODES, TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+    from datetime import datetime
 
     from services.kit.seams import Clock, NewId, Rng
     from services.swarmd.store.changes import Change, Committed
@@ -34,6 +35,7 @@ GATHER_S = 0.005
 UNKNOWN_AFTER_S = 1.0
 """Nodes that come to a new leader within this time are not even noted as unknown."""
 ORPHANS_S = 30.0
+RETRY_S = 1.0
 REPORTS_MAX = 1000
 
 
@@ -236,6 +238,8 @@ class Dispatcher:
 
     def _route_node(self, change: Change[objects_pb2.Node]) -> None:
         old, new = change.old, change.new
+        if old is None and new is not None and nodes.is_expected(new):
+            self._sessions.take_over([new.id], self._clock.monotonic())  # it was let in, and has yet to come
         session = self._live.get(change.id)
         if session is not None:
             session.look_at_itself()
@@ -265,44 +269,38 @@ class Dispatcher:
 
     async def _note_unknown(self, node_ids: Iterable[str]) -> None:
         await self._clock.sleep(UNKNOWN_AFTER_S)
-        now = self._clock.now()
-        await self._writer.write(
-            [
-                Edit(
-                    table=NODES,
-                    id=node_id,
-                    change=lambda node: None if self._sessions.is_up(node.id) else nodes.unknown(node, now),
-                )
-                for node_id in node_ids
-                if not self._sessions.is_up(node_id)
-            ]
-        )
+        silent = [node_id for node_id in node_ids if not self._sessions.is_up(node_id)]
+        await self._try_to_write([self._unless_up(node_id, nodes.unknown) for node_id in silent])
 
     async def _expire(self) -> None:
+        """Note the nodes that miss their heartbeats: each until it is written, or the node is back."""
+        down: set[str] = set()
         while True:
             await self._clock.sleep(self._sessions.check_every_s)
             expired = self._sessions.expire(self._clock.monotonic())
-            if expired:
-                await self._write_down(expired)
+            for node_id in expired:
+                _log.warning("node_down", node_id=node_id)
+                session = self._live.pop(node_id, None)
+                if session is not None:
+                    session.end(
+                        errors.FailedPrecondition("the node missed its heartbeats", reason="SESSION_UNKNOWN")
+                    )
+            down.update(expired)
+            if down and await self._try_to_write(
+                [self._unless_up(node_id, nodes.down) for node_id in sorted(down)]
+            ):
+                down.clear()
 
-    async def _write_down(self, node_ids: Iterable[str]) -> None:
-        for node_id in node_ids:
-            _log.warning("node_down", node_id=node_id)
-            session = self._live.pop(node_id, None)
-            if session is not None:
-                session.end(
-                    errors.FailedPrecondition("the node missed its heartbeats", reason="SESSION_UNKNOWN")
-                )
+    def _unless_up(
+        self,
+        node_id: str,
+        change: Callable[[objects_pb2.Node, datetime], objects_pb2.Node | None],
+    ) -> Edit[objects_pb2.Node]:
         now = self._clock.now()
-        await self._writer.write(
-            [
-                Edit(
-                    table=NODES,
-                    id=node_id,
-                    change=lambda node: None if self._sessions.is_up(node.id) else nodes.down(node, now),
-                )
-                for node_id in node_ids
-            ]
+        return Edit(
+            table=NODES,
+            id=node_id,
+            change=lambda node: None if self._sessions.is_up(node.id) else change(node, now),
         )
 
     async def _orphan(self) -> None:
@@ -312,10 +310,21 @@ class Dispatcher:
             view, now = self._store.view(), self._clock.now()
             lost = orphans.find(view, sorted(orphans.candidates(view)), now=now, away_max=away_max)
             del view
-            await self._writer.write([self._orphan_edit(task_id, reason) for task_id, reason in lost.items()])
+            done = await self._try_to_write(
+                [self._orphan_edit(task_id, reason) for task_id, reason in lost.items()]
+            )
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ORPHANS_S):
+                async with asyncio.timeout(ORPHANS_S if done else RETRY_S):
                     await self._look_for_orphans.wait()
+
+    async def _try_to_write(self, edits: Sequence[Edit[Any]]) -> bool:
+        """Write what is looked at again anyway; return whether it is written."""
+        try:
+            await self._writer.write(edits)
+        except errors.BeeyardError as exc:
+            _log.warning("dispatcher_write_failed", reason=exc.reason, error=exc.message, edits=len(edits))
+            return False
+        return True
 
     def _orphan_edit(self, task_id: str, reason: str) -> Edit[objects_pb2.Task]:
         now, leader_id = self._clock.now(), self._self_node_id

@@ -17,7 +17,12 @@ _HEARD_OF = frozenset({objects_pb2.NODE_STATE_READY, objects_pb2.NODE_STATE_UNKN
 
 def expected(reader: Reader) -> list[str]:
     """Return the nodes that a new leader waits for."""
-    return sorted(node.id for node in reader.list(NODES) if node.status.state in _HEARD_OF)
+    return sorted(node.id for node in reader.list(NODES) if is_expected(node))
+
+
+def is_expected(node: objects_pb2.Node) -> bool:
+    """Say whether a node should be there, as far as is known."""
+    return node.status.state in _HEARD_OF
 
 
 def ready(

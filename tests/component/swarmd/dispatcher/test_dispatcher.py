@@ -139,6 +139,22 @@ async def test_a_silent_node_is_down_and_comes_back(manager: Seat) -> None:
         assert manager.node("n1").status.state == READY
 
 
+async def test_that_a_node_is_down_is_written_in_the_end(manager: Seat) -> None:
+    async with manager.lead(heartbeat_period_s=QUICK_S), connected(manager, "n1") as n1:
+        await n1.open()
+        manager.log.failure = errors.Unavailable("quorum lost", reason="NO_LEADER")
+        await asyncio.sleep(6 * QUICK_S)
+        assert manager.node("n1").status.state == READY
+        manager.log.failure = None
+        await until(lambda: manager.node("n1").status.state == DOWN)
+
+
+async def test_a_node_that_was_let_in_and_never_came_is_down(manager: Seat) -> None:
+    async with manager.lead(heartbeat_period_s=QUICK_S):
+        await manager.put(node("n9", UNKNOWN))
+        await until(lambda: manager.node("n9").status.state == DOWN)
+
+
 async def test_a_new_leader_waits_for_the_nodes_it_has_not_heard_of(manager: Seat) -> None:
     await manager.put(node("n3", READY), node("n4", READY))
     async with manager.lead(heartbeat_period_s=0.4), connected(manager, "n3") as n3:
