@@ -67,6 +67,14 @@ class Control:
         except OSError:
             return False
 
+    def below(self, cgroup: str) -> frozenset[str]:
+        """Return the names of the groups directly below a group, in any hierarchy."""
+        names: set[str] = set()
+        for directory in self._hierarchies.directories(cgroup):
+            if directory.is_dir():
+                names.update(entry.name for entry in directory.iterdir() if entry.is_dir())
+        return frozenset(names)
+
     def exists(self, cgroup: str) -> bool:
         """Return whether the group has a directory in any hierarchy."""
         return any(directory.is_dir() for directory in self._hierarchies.directories(cgroup))

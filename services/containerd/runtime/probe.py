@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 
 PROBE_TIMEOUT_S = 20.0
+_PREFIX = "probe-"
 _MISSING = "/beeyard-probe-of-the-runtime"
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -62,7 +63,8 @@ class Probe:
         self._control = control
         self._filters = filters
         self._host = host
-        self._cgroup = f"/{cgroup_parent}/probe-{os.getpid()}"
+        self._parent = f"/{cgroup_parent}"
+        self._cgroup = f"/{cgroup_parent}/{_PREFIX}{os.getpid()}"
 
     async def working(self, wanted: str) -> tuple[Flavour, ...]:
         """Return the runtimes that work, best first.
@@ -73,6 +75,7 @@ class Probe:
         Raises:
             errors.FailedPrecondition: The wanted one, or with "auto" every one, does not work; says why.
         """
+        await self._sweep()
         found: list[Flavour] = []
         refused: dict[str, str] = {}
         names = ["crun", "runc"] if wanted in ("auto", "crun", "runc") else [wanted, "crun", "runc"]
@@ -104,6 +107,17 @@ class Probe:
             raise errors.FailedPrecondition(f"no usable OCI runtime ({reasons})", reason="RUNTIME_MISSING")
         return tuple(found)
 
+    async def _sweep(self) -> None:
+        """Remove what a daemon left that was killed while it probed."""
+        for name in self._control.below(self._parent):
+            owner = name.removeprefix(_PREFIX)
+            if name != owner and not Path("/proc", owner).exists():
+                await self._control.kill(f"{self._parent}/{name}")
+                await self._control.remove(f"{self._parent}/{name}")
+        for directory in (self._layout.run, self._layout.runtime_root):
+            for leftover in directory.glob(f"{_PREFIX}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+
     async def _try(self, flavour: Flavour) -> tuple[Flavour | None, str]:
         """Return the flavour as it works, or why it does not."""
         reason = ""
@@ -126,7 +140,7 @@ class Probe:
 
     async def _create(self, flavour: Flavour, spawner: Spawner, *, compiled: bool) -> str:
         """Return why it does not work, empty if it does."""
-        bundle = Path(tempfile.mkdtemp(prefix="probe-", dir=self._layout.run))
+        bundle = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._layout.run))
         container_id = bundle.name
         try:
             (bundle / "rootfs").mkdir()

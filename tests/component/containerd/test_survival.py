@@ -189,6 +189,16 @@ async def test_what_belongs_to_no_container_is_taken_down(own: Yard) -> None:
     assert own.state_left() != [], "a writable layer is somebody's data and is kept"
 
 
+async def test_a_daemon_killed_while_it_probes_leaves_nothing(own: Yard) -> None:
+    await own.stop_daemon()
+    group = Path("/sys/fs/cgroup/pids", own.cgroup_parent, "probe-999999999")
+    group.mkdir()
+    (own.run / "containerd/probe-x").mkdir()
+    await own.start_daemon()
+    assert not group.exists()
+    assert not (own.run / "containerd/probe-x").exists()
+
+
 async def test_a_second_daemon_on_the_same_root_is_refused(own: Yard) -> None:
     first = own.process
     try:

@@ -194,29 +194,25 @@ class Yard:
         for pid in self.conmons():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for path in CGROUP_ROOT.glob(f"freezer/{self.cgroup_parent}/*/freezer.state"):
-            path.write_text("THAWED")
-        for _ in range(200):
-            pids = {
-                int(line)
-                for procs in CGROUP_ROOT.glob(f"*/{self.cgroup_parent}/*/cgroup.procs")
-                for line in procs.read_text().split()
-            }
-            if not pids:
-                break
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            await asyncio.sleep(0.01)
+        await remove_groups(self.cgroup_parent)
         sharing.release(self.run / "containerd/c")
         self.netd.close()
-        for parent in CGROUP_ROOT.glob(f"*/{self.cgroup_parent}"):
-            for group in [*parent.glob("*"), parent]:
-                if group.is_dir():
-                    with contextlib.suppress(OSError):
-                        group.rmdir()
         for server in self.servers.values():
             await server.drain(1.0)
+
+
+async def remove_groups(parent: str) -> None:
+    """Kill what is in the control groups below a parent, and remove them with it."""
+    for path in CGROUP_ROOT.glob(f"freezer/{parent}/*/freezer.state"):
+        path.write_text("THAWED")
+    async with asyncio.timeout(10):
+        while groups := [path for path in CGROUP_ROOT.glob(f"*/{parent}") if path.is_dir()]:
+            for group in [child for path in groups for child in path.glob("*") if child.is_dir()] + groups:
+                with contextlib.suppress(OSError):
+                    for line in (group / "cgroup.procs").read_text().split():
+                        os.kill(int(line), signal.SIGKILL)
+                    group.rmdir()
+            await asyncio.sleep(0.01)
 
 
 def spec(*command: str, name: str = "", network: str = "none", **fields: Any) -> spec_pb2.ContainerSpec:

@@ -21,6 +21,7 @@ from services.containerd.kernel import mountinfo
 from services.containerd.runtime import sharing
 from services.kit.rpc import client
 from tests.component.containerd.neighbours import make_rootfs
+from tests.component.containerd.yard import remove_groups
 from tests.system.netd.world import ROOT, Namespace
 
 DAEMONS = ("imaged", "netd", "containerd")
@@ -144,9 +145,7 @@ class Node:
         sharing.release(self.run / "containerd/c")
         for path in (self.run / "netd/ns").glob("*"):
             Namespace(path).let_go()
-        for parent in CGROUP_ROOT.glob(f"*/{self.cgroup_parent}"):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        await remove_groups(self.cgroup_parent)
 
     async def _answers(self, name: str) -> bool:
         try:
