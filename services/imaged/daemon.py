@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import os
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from services.imaged.images.committing import Committer
 from services.imaged.images.documents import Documents
 from services.imaged.images.importing import Importer
 from services.imaged.images.landing import Landing
+from services.imaged.images.layout_index import LayoutIndex
 from services.imaged.images.loading import Loader
 from services.imaged.images.naming import Naming
 from services.imaged.images.registrar import Registrar
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 NAME = "imaged"
 SWARMD_SOCKET = "swarmd.sock"
 SOCKET_GROUP = "beeyard"
+THREADS_MAX = 64
 
 
 @contextlib.asynccontextmanager
@@ -61,6 +65,10 @@ async def build(config: ImagedConfig, supervisor: Supervisor) -> AsyncIterator[L
     new_id = system.new_hex_id
     node_platform = config.node_platform(os.uname().machine)
     layout = layouts.prepare(config.root / NAME)
+    # A stream from a client holds a thread while it waits for the client: the default of six would soon be used up.
+    asyncio.get_running_loop().set_default_executor(
+        concurrent.futures.ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="imaged")
+    )
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(await Database.open(layout.database, MIGRATIONS))
         workers = await stack.enter_async_context(WorkerPool(config.unpack_workers))
@@ -82,18 +90,20 @@ async def build(config: ImagedConfig, supervisor: Supervisor) -> AsyncIterator[L
         documents = Documents(blobs)
         catalog = Catalog(database, documents, snapshots.table)
         collector = Collector(database, blobs, documents, snapshots, leases, clock)
-        registrar = Registrar(database, clock)
+        index = LayoutIndex(database, layout.index)
+        registrar = Registrar(database, clock, index)
         unpacker = Unpacker(snapshots, config.limits)
         landing = Landing(blobs, ingests, unpacker, registrar, leases, collector)
         fetcher = Fetcher(blobs, ingests, clock, system.system_rng())
         puller = Puller(catalog, documents, blobs, [peers], fetcher, unpacker, registrar, leases)
-        naming = Naming(database, catalog, registrar, collector, snapshots.table)
+        naming = Naming(database, catalog, registrar, collector, snapshots.table, index)
         committer = Committer(database, documents, snapshots, ingests, landing, clock, node_platform)
 
         await snapshots.recover()
         await leases.recover()
         ingests.recover(clock.now().timestamp())
         await collector.collect_after_failure()
+        await index.refresh()
         supervisor.spawn(_collect_forever(collector, clock, config.gc_interval_s), name="collect garbage")
 
         server = RpcServer(NAME)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from services.imaged.images.catalog import Catalog
     from services.imaged.images.collector import Collector
     from services.imaged.images.filters import ImageFilter
+    from services.imaged.images.layout_index import LayoutIndex
     from services.imaged.images.registrar import Registrar
     from services.imaged.snapshots.records import Table
     from services.imaged.store.images import ImageRecord
@@ -46,12 +47,14 @@ class Naming:
         registrar: Registrar,
         collector: Collector,
         snapshots: Table,
+        index: LayoutIndex,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._registrar = registrar
         self._collector = collector
         self._snapshots = snapshots
+        self._index = index
 
     async def tag(self, source: str, target: str) -> None:
         """Give the image `source` the name `target`, which another image loses.
@@ -92,6 +95,7 @@ class Naming:
 
     async def _remove(self, take_away: Callable[[sqlite3.Connection], _Taken]) -> Removed:
         taken = await self._database.write(take_away)
+        await self._index.refresh()
         collected = await self._collector.collect()
         images = list(dict.fromkeys(str(record.image_id) for record in taken.images))
         _log.info("images_removed", untagged=taken.untagged, images=images)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from services.imaged.images.layout_index import LayoutIndex
     from services.imaged.model.config import ImageConfig
     from services.imaged.model.descriptor import Descriptor
     from services.imaged.model.digest import Digest
@@ -40,9 +41,10 @@ class Registration:
 class Registrar:
     """The only writer of images and names, but for removal."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, index: LayoutIndex) -> None:
         self._database = database
         self._clock = clock
+        self._index = index
 
     async def register(self, registrations: Sequence[Registration]) -> None:
         """Make images and their names visible, all at once."""
@@ -50,6 +52,7 @@ class Registrar:
         faults.point("image.before_record")
         await self._database.write(lambda connection: _write(connection, registrations, now))
         faults.point("image.after_record")
+        await self._index.refresh()
         for registration in registrations:
             _log.info("image_registered", id=registration.image_id, names=list(registration.names))
 
@@ -65,6 +68,7 @@ class Registrar:
             moved_at=self._clock.now(),
         )
         await self._database.write(lambda connection: image_rows.set_name(connection, named))
+        await self._index.refresh()
 
 
 def _write(connection: sqlite3.Connection, registrations: Sequence[Registration], now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Where everything is under the daemon's state directory.
 
 content/oci-layout            the marker of an OCI image layout
+content/index.json            its index: names, for other tools; made from the database
 content/blobs/sha256/<hex>    complete, verified blobs; nothing else is ever there
 content/ingest/               blobs on their way in
 snapshots/<driver>/           directories of layers and containers, see `snapshots`
@@ -29,6 +30,11 @@ class Layout:
     def content(self) -> Path:
         """The OCI image layout."""
         return self.root / "content"
+
+    @property
+    def index(self) -> Path:
+        """The index of the OCI image layout."""
+        return self.content / "index.json"
 
     @property
     def blobs(self) -> Path:

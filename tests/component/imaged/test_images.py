@@ -68,6 +68,11 @@ async def test_the_store_is_an_oci_layout(daemon: Daemon) -> None:
         assert f"sha256:{hashlib.sha256(blob.read_bytes()).hexdigest()}" == digest
         assert blob.stat().st_mode & 0o777 == 0o400
     assert (daemon.state.stat().st_mode & 0o777) == 0o700
+    (entry,) = json.loads((daemon.state / "content/index.json").read_text())["manifests"]
+    assert entry["digest"] == made.manifest_digest
+    assert entry["annotations"]["org.opencontainers.image.ref.name"] == "docker.io/library/web:1"
+    await daemon.remove("web:1")
+    assert json.loads((daemon.state / "content/index.json").read_text())["manifests"] == []
 
 
 async def test_images_are_found_by_name_id_prefix_and_digest(daemon: Daemon) -> None:
