@@ -32,8 +32,12 @@ async def real(socket_dir: Path, namespaces: tuple[Namespace, Namespace]) -> Asy
 
 
 async def _reads(namespace: Namespace, address: str, port: int) -> str:
+    """Read from a server; between two connections it does not listen for a moment."""
     command = ("timeout", "3", "bash", "-c", f"cat < /dev/tcp/{address}/{port}")
-    return await asyncio.to_thread(namespace.run, *command, check=False)
+    async with asyncio.timeout(20):
+        while not (text := await asyncio.to_thread(namespace.run, *command, check=False)):
+            await asyncio.sleep(0.05)
+    return text
 
 
 async def test_a_container_on_the_network(real: Node, namespaces: tuple[Namespace, Namespace]) -> None:
@@ -43,7 +47,11 @@ async def test_a_container_on_the_network(real: Node, namespaces: tuple[Namespac
     assert [port.host_port for port in server.status.network.ports] == [8080]
     assert "hello" in await _reads(namespaces[1], NODE, 8080)
 
-    talker = await real.begin("sh", "-c", f"nc {endpoint.ip} 80; cat /etc/hosts /etc/resolv.conf; hostname")
+    talker = await real.begin(
+        "sh",
+        "-c",
+        f"until nc {endpoint.ip} 80; do sleep 0.1; done; cat /etc/hosts /etc/resolv.conf; hostname",
+    )
     assert await real.ended(talker.id) == 0
     text = await real.text(talker.id)
     assert "hello" in text
