@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 CONTAINER = {
     "attach": ("cli.commands.attach:attach", "Attach local standard streams to a running container"),
+    "commit": ("cli.commands.observe:commit", "Create a new image from a container's changes"),
     "create": ("cli.commands.run:create", "Create a new container"),
+    "diff": ("cli.commands.observe:diff", "Inspect changes to files on a container's filesystem"),
     "exec": ("cli.commands.exec:execute", "Execute a command in a running container"),
     "inspect": ("cli.commands.container:inspect", "Display detailed information on containers"),
     "kill": ("cli.commands.container:kill", "Kill running containers"),
@@ -31,8 +33,11 @@ CONTAINER = {
     "remove": ("cli.commands.container:rm", ""),
     "run": ("cli.commands.run:run", "Create and run a new container from an image"),
     "start": ("cli.commands.start:start", "Start stopped containers"),
+    "stats": ("cli.commands.stats:stats", "Display a live stream of resource usage statistics"),
     "stop": ("cli.commands.container:stop", "Stop running containers"),
+    "top": ("cli.commands.observe:top", "Display the running processes of a container"),
     "unpause": ("cli.commands.container:unpause", "Unpause all processes within containers"),
+    "update": ("cli.commands.update:update", "Update configuration of containers"),
     "wait": ("cli.commands.container:wait", "Block until containers stop, then print their exit codes"),
 }
 IMAGE = {

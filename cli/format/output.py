@@ -45,7 +45,7 @@ def print_rows(
             if style in ("", "table")
             else style.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
         )
-        _print_table(rows, source, headers)
+        _write(table(rows, source, headers))
     else:
         layout = parse_template(style.replace("\\t", "\t").replace("\\n", "\n"))
         _write("".join(f"{render_template(layout, row)}\n" for row in rows))
@@ -56,14 +56,19 @@ def print_lines(lines: Iterable[str]) -> None:
     _write("".join(f"{line}\n" for line in lines))
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], source: str, headers: Mapping[str, str]) -> None:
+def table(rows: Sequence[Mapping[str, Any]], source: str, headers: Mapping[str, str]) -> str:
+    """Lay rows out under their titles.
+
+    Raises:
+        errors.Invalid: FORMAT_INVALID.
+    """
     columns = [parse_template(column) for column in source.split("\t")]
     names = []
     for column, text in zip(columns, source.split("\t"), strict=True):
         fields = column.fields()
         names.append(" ".join(headers.get(field, field.upper()) for field in fields) if fields else text)
     lines = [names, *([render_template(column, row) for column in columns] for row in rows)]
-    _write(align(lines))
+    return align(lines)
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:

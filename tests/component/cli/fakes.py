@@ -320,6 +320,53 @@ class Containers(container_pb2_grpc.ContainerServiceServicer):  # type: ignore[m
         async for request in requests:
             process.stdin.put_nowait(request.stdin if request.WhichOneof("part") == "stdin" else None)
 
+    async def UpdateContainer(
+        self, request: pb.UpdateContainerRequest, context: Context
+    ) -> pb.UpdateContainerResponse:
+        self.calls.append(("update", request))
+        self.find(request.container)
+        return pb.UpdateContainerResponse(warnings=["no swap limit here"])
+
+    async def ListProcesses(
+        self, request: pb.ListProcessesRequest, context: Context
+    ) -> pb.ListProcessesResponse:
+        self.calls.append(("top", request))
+        rows = [pb.ProcessRow(values=["1", "sh -c x"]), pb.ProcessRow(values=["22"])]
+        return pb.ListProcessesResponse(titles=["PID", "CMD"], rows=rows)
+
+    async def DiffContainer(
+        self, request: pb.DiffContainerRequest, context: Context
+    ) -> AsyncIterator[pb.DiffContainerResponse]:
+        for kind, path in ((1, "/etc"), (2, "/etc/new"), (3, "/bin/sh")):
+            yield pb.DiffContainerResponse(changes=[pb.PathChange(kind=kind, path=path)])
+
+    async def CommitContainer(
+        self, request: pb.CommitContainerRequest, context: Context
+    ) -> pb.CommitContainerResponse:
+        self.calls.append(("commit", request))
+        return pb.CommitContainerResponse(image_id="sha256:committed")
+
+    async def GetStats(
+        self, request: pb.GetStatsRequest, context: Context
+    ) -> AsyncIterator[pb.GetStatsResponse]:
+        """Sample as containerd does: the first has no share of processor time."""
+        for percent in (0.0, 12.5, 50.0):
+            used = pb.ContainerStats(
+                id="5" * 64, name="box", cpu_percent=percent, memory_bytes=1 << 20, memory_limit_bytes=1 << 22,
+                network_rx_bytes=1500, pids=3,
+            )  # fmt: skip
+            yield pb.GetStatsResponse(stats=[used])
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        self.calls.append(("events", request))
+        for action in ("create", "start"):
+            event = pb.Event(type="container", action=action, id="5" * 64, attributes={"name": "box"})
+            event.time.FromSeconds(1_700_000_000)
+            yield pb.WatchEventsResponse(event=event)
+            yield pb.WatchEventsResponse(resync=pb.Resync())
+
     async def PruneContainers(
         self, request: pb.PruneContainersRequest, context: Context
     ) -> pb.PruneContainersResponse:

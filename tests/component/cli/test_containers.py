@@ -205,3 +205,86 @@ def test_inspect_finds_whatever_it_is(node: Node, swarmctl: Swarmctl) -> None:
     done = swarmctl("inspect", "box", "nosuch")
     assert done.code == 1 and "nosuch" in done.err
     assert [entry["Name"] for entry in json.loads(done.out)] == ["/box"]
+
+
+def test_update_sends_what_was_given_alone(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("create", "--name", "box", "img", "sleep")
+    done = swarmctl(
+        "update",
+        "-m",
+        "64m",
+        "--cpus",
+        "0.5",
+        "--restart",
+        "always",
+        "--publish-add",
+        "8080:80",
+        "box",
+        "nosuch",
+    )
+    assert (done.code, done.out) == (1, "box\n")
+    assert done.err == "WARNING: no swap limit here\nError: no such container: nosuch\n"
+    request = next(request for name, request in node.containers.calls if name == "update")
+    assert request.resources.memory_bytes == 1 << 26 and request.resources.nano_cpus == 500_000_000  # type: ignore[attr-defined]
+    assert request.restart.condition == 3 and request.publish_add[0].host_port == 8080  # type: ignore[attr-defined]
+    assert not request.resources.HasField("memory_swappiness")  # type: ignore[attr-defined]
+    assert "one or more flags" in swarmctl("update", "box").err
+
+
+def test_top_diff_and_commit(node: Node, swarmctl: Swarmctl) -> None:
+    swarmctl("create", "--name", "box", "img", "sleep")
+    assert swarmctl("top", "box", "-o", "pid,cmd").out == "PID   CMD\n1     sh -c x\n22\n"
+    request = next(request for name, request in node.containers.calls if name == "top")
+    assert list(request.ps_args) == ["-o", "pid,cmd"]  # type: ignore[attr-defined]
+    assert swarmctl("diff", "box").out == "C /etc\nA /etc/new\nD /bin/sh\n"
+    done = swarmctl("commit", "-a", "me", "-m", "note", "-c", "CMD x", "--no-pause", "box", "snap:1")
+    assert done.out == "sha256:committed\n"
+    request = next(request for name, request in node.containers.calls if name == "commit")
+    assert request.no_pause and request.reference == "snap:1" and list(request.changes) == ["CMD x"]  # type: ignore[attr-defined]
+
+
+def test_stats_begin_with_a_share_of_processor_time(node: Node, swarmctl: Swarmctl) -> None:
+    assert swarmctl("stats", "--no-stream").out.splitlines() == [
+        "CONTAINER ID   NAME   CPU %    MEM USAGE / LIMIT   MEM %    NET I/O      BLOCK I/O   PIDS",
+        "555555555555   box    12.50%   1MiB / 4MiB         25.00%   1.5kB / 0B   0B / 0B     3",
+    ]
+    assert swarmctl("stats", "--format", "{{.Name}} {{.CPUPerc}}").out == "box 12.50%\nbox 50.00%\n"
+
+
+def test_events(node: Node, swarmctl: Swarmctl) -> None:
+    done = swarmctl("events", "--since", "1h", "--until", "0s", "-f", "type=container")
+    assert [line.split()[2] for line in done.out.splitlines()] == ["create", "start"]
+    assert done.err.count("events were lost") == 2
+    done = swarmctl("events", "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.ID}}")
+    assert done.out == f"create box {'5' * 64}\nstart box {'5' * 64}\n"
+    assert json.loads(swarmctl("events", "--format", "json").out.splitlines()[0])["time"] == 1_700_000_000
+    request = next(request for name, request in node.containers.calls if name == "events")
+    assert request.until.seconds - request.since.seconds == 3600  # type: ignore[attr-defined]
+
+
+def test_version_shows_every_daemon_and_what_is_missing(node: Node, swarmctl: Swarmctl) -> None:
+    done = swarmctl("version")
+    assert done.code == 1, "swarmd does not answer"
+    assert [line for line in done.out.splitlines() if line.endswith(":")] == [
+        "Client:",
+        "Server:",
+        " imaged:",
+        " containerd:",
+        " netd:",
+    ]
+    assert done.err.startswith("Error: cannot connect to swarmd") and done.err.count("\n") == 1
+    assert swarmctl("version", "-f", "{{.Server.Version}} {{.Client.Context}}").out == "9.9 default\n"
+    assert swarmctl("version", "--client").code == 0
+
+
+def test_networks(node: Node, swarmctl: Swarmctl) -> None:
+    done = swarmctl(
+        "network", "create", "--subnet", "10.9.0.0/24", "--gateway", "10.9.0.1", "-o", "a=b", "back"
+    )
+    assert done.out == "e" * 64 + "\n"
+    (spec,) = node.networks.made
+    assert (spec.name, spec.pools[0].gateway, dict(spec.options)) == ("back", "10.9.0.1", {"a": "b"})
+    done = swarmctl("network", "create", "-d", "overlay", "wide")
+    assert done.code == 1 and "swarmd" in done.err
+    done = swarmctl("network", "inspect", "-f", "{{.Name}}", "bridge", "nosuch")
+    assert (done.code, done.out, done.err) == (1, "bridge\n", "Error: network nosuch not found\n")
