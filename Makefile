@@ -70,6 +70,10 @@ samples: ## write the sample settings from the settings classes
 sim: ## raft under simulated faults: make sim SEEDS=n [START=k]
 	@$(PYTHON) -m tests.sim.raft --seeds $(SEEDS) --start $(START)
 
+.PHONY: sim-swarm
+sim-swarm: ## whole swarms under simulated faults: make sim-swarm SEEDS=n [START=k]
+	@$(PYTHON) -m tests.sim.swarm --seeds $(SEEDS) --start $(START)
+
 .PHONY: bench
 bench: setup ## the same work on Beeyard and on Docker, side by side
 	@bench/run
