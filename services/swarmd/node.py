@@ -307,37 +307,42 @@ class Node:
     ) -> None:
         """Run the member, again after a while if it fails."""
         failures = 0
-        while True:
-            part = Part("member", self._maker(state, credentials, first))
-            try:
-                self._member = await part.start(self._supervisor)
-                self._error = ""
-                if not began.done():
-                    began.set_result(self._member)
-                await part.ended()
-            except Exception as exc:  # noqa: BLE001 (whoever waits gets it, or it is shown and tried again)
-                if not self._saved:
-                    if not began.done():
-                        began.set_exception(exc)
-                    return
-                self._error = str(exc)
-            finally:
-                self._member = None
-                await part.stop()
-            if part.failure is not None:
-                self._error = str(part.failure)
+        while await self._run_member(state, credentials, first, began):
             await self._ground.clock.sleep(
                 backoff.delay(failures, base_s=RESTART_BASE_S, max_s=RESTART_MAX_S, rng=self._ground.rng)
             )
             failures += 1
             assert self._state is not None, "a member has a state"
             state, first = self._state, None
-            credentials = await self._on_disk(self._ground.identity.load_credentials)
+            try:
+                credentials = await self._on_disk(self._ground.identity.load_credentials)
+            except (errors.FailedPrecondition, OSError) as exc:
+                self._error = str(exc)  # with what we have, as long as it lasts
 
-    def _maker(
-        self, state: MemberState, credentials: Credentials, first: Founding | Refounding | None
-    ) -> Callable[[], contextlib.AbstractAsyncContextManager[Member]]:
-        return lambda: Member.run(self._ground, self, state, credentials, beginning=first)
+    async def _run_member(
+        self,
+        state: MemberState,
+        credentials: Credentials,
+        first: Founding | Refounding | None,
+        began: asyncio.Future[Member],
+    ) -> bool:
+        """Run the member until it fails; return whether to run it again."""
+        part = Part("member", lambda: Member.run(self._ground, self, state, credentials, beginning=first))
+        try:
+            self._member = await part.start(self._supervisor)
+            self._error = ""
+            if not began.done():
+                began.set_result(self._member)
+            await part.ended()
+        except Exception as exc:  # noqa: BLE001 (whoever waits gets it, or it is shown and tried again)
+            if not self._saved and not began.done():
+                began.set_exception(exc)
+        finally:
+            self._member = None
+            await part.stop()
+        if part.failure is not None:
+            self._error = str(part.failure)
+        return self._saved
 
     async def _stop(self) -> None:
         if self._keeper is not None:
@@ -352,10 +357,14 @@ class Node:
 
     async def _manager_runs(self, member: Member) -> None:
         """Return when the member's manager part runs; raise why it does not."""
-        while not member.part.answers:
-            if member.part.failure is not None:
-                raise member.part.failure
-            await member.part.changed()
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                while not member.part.answers:
+                    if member.part.failure is not None:
+                        raise member.part.failure
+                    await member.part.changed()
+        except TimeoutError:
+            raise errors.Internal("the manager does not come to answer for its swarm") from None
 
     async def _settled(self, member: Member) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
@@ -27,9 +26,8 @@ CHANNELS_MAX: Final = 512
 RETIRE_GRACE_S: Final = 30.0
 """How long calls on a retired channel may go on: long enough for answers, and streams are opened anew."""
 
-_SETTLED: Final = frozenset(
-    {ChannelConnectivity.READY, ChannelConnectivity.TRANSIENT_FAILURE, ChannelConnectivity.SHUTDOWN}
-)
+LOOK_S: Final = 0.01
+"""How often to look whether a channel is connected."""
 
 
 async def connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:
@@ -37,14 +35,17 @@ async def connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:
 
     For calls that may be made once only: what fails before this is known not to have begun.
     """
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            state = channel.get_state(try_to_connect=True)
-            if state is ChannelConnectivity.TRANSIENT_FAILURE:  # of an earlier attempt: wait for the next one
-                await channel.wait_for_state_change(state)
-            while (state := channel.get_state(try_to_connect=True)) not in _SETTLED:
-                await channel.wait_for_state_change(state)
-            return state is ChannelConnectivity.READY
+    # Looked at again and again: to be woken would leave an operation in gRPC behind when we are cancelled.
+    failed_before = channel.get_state(try_to_connect=True) is ChannelConnectivity.TRANSIENT_FAILURE
+    for _ in range(int(timeout_s / LOOK_S)):
+        state = channel.get_state(try_to_connect=True)
+        if state is ChannelConnectivity.READY:
+            return True
+        failed = state in {ChannelConnectivity.TRANSIENT_FAILURE, ChannelConnectivity.SHUTDOWN}
+        if failed and not failed_before:
+            return False
+        failed_before = failed_before and failed  # of an earlier attempt: the next one counts
+        await asyncio.sleep(LOOK_S)
     return False
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from beeyard.swarm.v1 import enrolment_pb2, enrolment_pb2_grpc
 from services.kit import backoff, errors, log
+from services.kit.rpc import errors as rpc_errors
 from services.swarmd.ca import certificates, keys, renewal
 from services.swarmd.identity import Credentials
 from services.swarmd.members import calls, enrol
@@ -89,7 +90,8 @@ class CertificateKeeper:
                 continue
             try:
                 await self._renew()
-            except errors.BeeyardError as exc:
+            except (errors.BeeyardError, OSError) as failure:
+                exc = rpc_errors.to_error(failure) or errors.Internal(f"cannot keep it: {failure}")
                 if exc.reason == "NODE_REMOVED":
                     self._removed(exc.message)
                     return
