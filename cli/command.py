@@ -186,7 +186,7 @@ def for_each_at_once(
     begin: Callable[[str], Call[Any, Response]],
     finish: Callable[[str, Response], str | None] | None = None,
     *,
-    ignore: tuple[type[errors.BeeyardError], ...] = (),
+    forgive: tuple[type[errors.BeeyardError], ...] = (),
 ) -> int:
     """Do one thing to many objects, up to `AT_ONCE_MAX` of them together; print in the order of the names.
 
@@ -194,7 +194,7 @@ def for_each_at_once(
         names: The objects.
         begin: Starts the call for one.
         finish: Returns what to print of the response; without it the name is printed.
-        ignore: Errors that are none here.
+        forgive: Errors that are told, but leave the exit code.
 
     Raises:
         errors.BeeyardError: As in `for_each`.
@@ -210,7 +210,8 @@ def for_each_at_once(
         name, call = begun.popleft()
         try:
             response = call.result()
-        except ignore:
+        except forgive as exc:
+            print(render_error(exc), file=sys.stderr)
             return None
         return name if finish is None else finish(name, response)
 

@@ -198,7 +198,7 @@ def rm(session: Session, containers: tuple[str, ...], *, force: bool, volumes: b
         request = pb.RemoveContainerRequest(container=name, force=force, volumes=volumes)
         return session.start(api.Containers.RemoveContainer, request, timeout_s=CALL_TIMEOUT_S)
 
-    return for_each_at_once(containers, begin, ignore=(errors.NotFound,) if force else ())
+    return for_each_at_once(containers, begin, forgive=(errors.NotFound,) if force else ())
 
 
 @command()

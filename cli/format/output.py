@@ -38,7 +38,9 @@ def print_rows(
     if quiet_field and not style:
         _write("".join(f"{row[quiet_field]}\n" for row in rows))
     elif style == "json":
-        _write("".join(f"{_json(row)}\n" for row in rows))
+        _write(
+            "".join(_json({key: row[key] for key in sorted(row) if not callable(row[key])}) for row in rows)
+        )
     elif style in ("", "table") or style.startswith("table "):
         source = (
             default
@@ -102,20 +104,10 @@ def print_inspect(objects: Sequence[Mapping[str, Any]], style: str) -> None:
         errors.Invalid: FORMAT_INVALID.
     """
     if style in ("", "json"):
-        import json
-
-        indent = None if style else 4
-        text = json.dumps(list(objects), indent=indent, ensure_ascii=False)
-        _write(f"{text}\n")
+        _write(_json(list(objects), indented=not style))
         return
     layout = parse_template(style)
     _write("".join(f"{render_template(layout, entry)}\n" for entry in objects))
-
-
-def _json(row: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps({key: value for key, value in row.items() if not callable(value)}, ensure_ascii=False)
 
 
 def print_object(shown: Mapping[str, Any], style: str) -> None:
@@ -125,11 +117,16 @@ def print_object(shown: Mapping[str, Any], style: str) -> None:
         errors.Invalid: FORMAT_INVALID.
     """
     if style in ("", "json"):
-        import json
-
-        _write(f"{json.dumps(shown, indent=None if style else 4, ensure_ascii=False)}\n")
+        _write(_json(shown, indented=not style))
     else:
         _write(f"{render_template(parse_template(style), shown)}\n")
+
+
+def _json(value: object, *, indented: bool = False) -> str:
+    import json
+
+    separators = None if indented else (",", ":")
+    return f"{json.dumps(value, indent=4 if indented else None, separators=separators, ensure_ascii=False)}\n"
 
 
 def parse_template(source: str) -> template.Template:

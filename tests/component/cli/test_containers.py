@@ -165,7 +165,7 @@ def test_rm(node: Node, swarmctl: Swarmctl) -> None:
     done = swarmctl("rm", "busy")
     assert (done.code, done.err) == (1, "Error: container busy runs\n")
     done = swarmctl("rm", "-f", "busy", "nosuch")
-    assert (done.code, done.out, done.err) == (0, "busy\n", "")
+    assert (done.code, done.out, done.err) == (0, "busy\n", "Error: no such container: nosuch\n")
 
 
 def test_wait_prints_codes_in_order(node: Node, swarmctl: Swarmctl) -> None:

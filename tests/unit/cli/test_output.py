@@ -33,7 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str], style: str = "", quiet_field: st
         ('{{.Method "a"}}{{if .Note}}!{{end}}', "A\na!\n"),
         (
             "json",
-            '{"ID": "1", "Name": "web", "Note": ""}\n{"ID": "22", "Name": "日本", "Note": "x"}\n',
+            '{"ID":"1","Name":"web","Note":""}\n{"ID":"22","Name":"日本","Note":"x"}\n',
         ),
     ],
 )
@@ -63,6 +63,6 @@ def test_inspections(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_inspect([{"A": 1}, {"A": 2}], "{{.A}}")
     assert capsys.readouterr().out == "1\n2\n"
     output.print_inspect([{"A": 1}], "json")
-    assert capsys.readouterr().out == '[{"A": 1}]\n'
+    assert capsys.readouterr().out == '[{"A":1}]\n'
     output.print_object({"A": {"B": 1}}, "{{.A.B}}")
     assert capsys.readouterr().out == "1\n"
