@@ -152,19 +152,27 @@ async def test_a_crash_at_every_recorded_step(socket_dir: Path, runtime: str) ->
             await made.stop_daemon()
 
 
+def _at_rest(found: list[pb.Container], made: Yard) -> bool:
+    """Return whether nothing is under way: what runs has its process, and where nothing runs nothing is held."""
+    running = [entry for entry in found if entry.status.state == pb.CONTAINER_STATE_RUNNING]
+    if any(entry.status.state not in REST for entry in found):
+        return False
+    return all(_runs(entry, "sleep") for entry in running) and (bool(running) or not made.remains())
+
+
+def _runs(entry: pb.Container, program: str) -> bool:
+    try:
+        return Path(f"/proc/{entry.status.pid}/comm").read_text().strip() == program
+    except FileNotFoundError:
+        return False
+
+
 async def _check_legal_and_remove(made: Yard, point: str) -> None:
     """After the crash: every container at rest in a legal state, runs as recorded, and nothing left once removed."""
     async with asyncio.timeout(20):
-        while True:
-            found = await made.list()
-            settled = all(entry.status.state in REST for entry in found)
-            held = 0 if all(entry.status.state != pb.CONTAINER_STATE_RUNNING for entry in found) else 1
-            if settled and (held or not made.remains()):
-                break
+        while not _at_rest(found := await made.list(), made):
             await asyncio.sleep(0.02)
     for entry in found:
-        if entry.status.state == pb.CONTAINER_STATE_RUNNING:
-            assert Path(f"/proc/{entry.status.pid}/comm").read_text().strip() == "sleep", point
         await made.remove(entry.id)
     # The name must be free again, and a whole life must work.
     container = await made.create("true", name="victim")
