@@ -1,4 +1,4 @@
-"""Checks the scripts, or with `--rewrite` writes down what comes of them now: `python -m tests.golden.raft [--rewrite]`."""
+"""Checks the scripts; with `--rewrite` writes down what comes of them now: `python -m tests.golden.raft --rewrite`."""
 
 from __future__ import annotations
 

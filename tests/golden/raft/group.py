@@ -215,7 +215,7 @@ class Group:
         """Write and deliver until nothing moves any more, between all or between these."""
         among = set(only) or set(self.nodes)
         for _ in range(ROUNDS_MAX):
-            moved = any([node.write() for node in self.nodes.values() if node.id in among])
+            moved = sum(node.write() for node in self.nodes.values() if node.id in among) > 0
             for node in self.nodes.values():
                 if node.id in among and node.core.commit_unshared and not self.table:
                     node.step(events.ShareCommit())

@@ -11,14 +11,11 @@ from services.swarmd.raft.core.types import Entry, EntryKind
 
 
 def entry(value: Entry) -> str:
-    match value.kind:
-        case EntryKind.NOOP:
-            what = "-"
-        case EntryKind.COMMAND:
-            what = value.data.decode() if len(value.data) <= 20 else f"{len(value.data)} bytes"
-        case EntryKind.CONFIG:
-            assert value.config is not None
-            what = config(value.config)
+    if value.kind is EntryKind.CONFIG:
+        assert value.config is not None
+        what = config(value.config)
+    else:
+        what = value.data.decode() or "-"
     return f"{value.index}/{value.term} {what}"
 
 
@@ -44,9 +41,7 @@ def message(value: messages.Message) -> str:
         case messages.VoteResponse():
             return f"{head}{' pre' if value.pre else ''} {'granted' if value.granted else 'denied'}"
         case messages.AppendRequest():
-            return (
-                f"{head} after {value.prev_index}/{value.prev_term} commit {value.commit} {entries(value.entries)}"
-            )
+            return f"{head} after {value.prev_index}/{value.prev_term} commit {value.commit} {entries(value.entries)}"
         case messages.AppendResponse():
             if value.rejected:
                 return f"{head} not {value.index}, perhaps {value.hint_index}/{value.hint_term}"
@@ -100,10 +95,11 @@ def effect(value: effects.Effect) -> str:
 
 
 def status(value: Status) -> str:
-    lines = [
+    head = (
         f"{value.id}: {value.role.value} t{value.term} vote {value.vote} leader {value.leader} "
         f"log {value.first_index}-{value.last_index} stable {value.stable} commit {value.commit} "
         f"applied {value.applied} {config(value.config)}"
-    ]
+    )
+    lines = [head]
     lines += [f"   {peer.id}: {peer.pace.value} match {peer.match} next {peer.next}" for peer in value.peers]
     return "\n".join(lines)

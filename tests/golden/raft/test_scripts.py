@@ -13,4 +13,6 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_script(path: Path) -> None:
-    assert run(path) == path.read_text(), "renew with: python -m tests.golden.raft --rewrite, and read the difference"
+    assert run(path) == path.read_text(), (
+        "renew with: python -m tests.golden.raft --rewrite, and read the difference"
+    )

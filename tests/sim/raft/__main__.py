@@ -17,7 +17,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.raft", description=__doc__)
     parser.add_argument("--seeds", type=int, default=500, help="how many runs")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument("--mutate", choices=sorted(MUTATIONS), help="break the algorithm, and stop when it shows")
+    parser.add_argument(
+        "--mutate", choices=sorted(MUTATIONS), help="break the algorithm, and stop when it shows"
+    )
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)  # torn tails are what it is about
@@ -25,7 +27,8 @@ def main() -> int:
     commits = elections = snapshots = failures = 0
     seed = arguments.start
     for seed in range(arguments.start, arguments.start + arguments.seeds):
-        world = World(seed, tracing=arguments.trace)
+        ground = MUTATIONS[arguments.mutate].ground if arguments.mutate else {}
+        world = World(seed, tracing=arguments.trace, ground=ground)
         with mutated(arguments.mutate) if arguments.mutate else contextlib.nullcontext():
             failure = failure_of(world)
         if failure is not None:

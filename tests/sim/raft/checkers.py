@@ -65,7 +65,9 @@ class Checkers:
         disk = self._disks.setdefault(member.id, _Disk())
         found = recovered.hard_state
         promised = disk.hard_state
-        _require(found.term >= promised.term, "durable state", f"{member.id} forgot term {promised.term}: {found}")
+        _require(
+            found.term >= promised.term, "durable state", f"{member.id} forgot term {promised.term}: {found}"
+        )
         if found.term == promised.term and promised.vote:
             _require(found.vote == promised.vote, "durable state", f"{member.id} forgot its vote: {found}")
         terms = {entry.index: entry.term for entry in recovered.entries}
@@ -117,12 +119,13 @@ class Checkers:
                 self._elected(member)
         incarnation, term, commit = self._seen.get(member.id, (0, 0, 0))
         if incarnation == member.incarnation:
+            self._one_change_at_a_time(member, done, commit)
             _require(core.term >= term, "terms grow", f"{member.id} went from term {term} to {core.term}")
             _require(log.commit >= commit, "commits grow", f"{member.id} went from {commit} to {log.commit}")
         self._seen[member.id] = (member.incarnation, core.term, log.commit)
         if core.role is Role.LEADER:
             self._leader_append_only(member)
-            if log.commit > commit or incarnation != member.incarnation:
+            if incarnation == member.incarnation and log.commit > commit:
                 self._leader_commits(member)
         else:
             self._leading.pop(member.id, None)
@@ -160,13 +163,21 @@ class Checkers:
         )
         self._fingerprint(member, meta.index)
 
+    def read_served(self, member: Member, index: int, committed_before: int) -> None:
+        """Check that a read sees what was committed when it was asked for."""
+        _require(
+            index >= committed_before,
+            "reads are fresh",
+            f"{member.id} serves a read from {index} on, asked for when {committed_before} was committed",
+        )
+
     def compare(self, member: Member) -> None:
         """Compare a member's state machine with that of all who ever applied as much."""
         self._fingerprint(member, member.applied)
 
-    def applied_order(self) -> int:
+    def committed_index(self) -> int:
         """Return the highest committed index."""
-        return max(self._committed, default=0)
+        return self.commits
 
     # ---- the rules
 
@@ -187,8 +198,30 @@ class Checkers:
     def _voted(self, voter: int, term: int, candidate: int) -> None:
         before = self._votes.setdefault((voter, term), candidate)
         _require(
-            before == candidate, "one vote a term", f"{voter} votes for {before} and {candidate} in term {term}"
+            before == candidate,
+            "one vote a term",
+            f"{voter} votes for {before} and {candidate} in term {term}",
         )
+
+    def _one_change_at_a_time(self, member: Member, done: Sequence[effects.Effect], commit: int) -> None:
+        """A leader that changes the members knows all that was committed, and every change before it is."""
+        core = member.core
+        if core.role is not Role.LEADER:
+            return
+        for effect in done:
+            for entry in effect.entries if isinstance(effect, effects.Persist) else ():
+                if entry.config is not None and entry.term == core.term:
+                    open_changes = [
+                        other.index
+                        for other in core.log.between(commit + 1, entry.index - 1)
+                        if other.config is not None
+                    ]
+                    _require(
+                        not open_changes and core.log.term_at(commit) == core.term,
+                        "one change at a time",
+                        f"{member.id} changes the members at {entry.index}, with {commit} committed and changes at "
+                        f"{open_changes}",
+                    )
 
     def _log_matching(self, entry: Entry, before: int) -> None:
         """Two entries of one index and term are the same, and so are those before them, and so on."""
@@ -209,12 +242,17 @@ class Checkers:
     def _leader_commits(self, member: Member) -> None:
         """What a leader commits is on the disks of a quorum, and nothing else was ever committed there."""
         log = member.core.log
-        first = max(log.first_index, self.applied_order() + 1)
+        first = max(log.first_index, self.committed_index() + 1)
         for entry in log.between(first, log.commit) if first <= log.commit else ():
             self._commit(entry, member)
         if log.commit < log.first_index:
             return
         term = log.term_at(log.commit)
+        _require(
+            term == member.core.term,
+            "commits of the own term",
+            f"{member.id} leads term {member.core.term} and commits up to {log.commit}, of term {term}",
+        )
         config = log.config
         for half in (config.voters, config.outgoing):
             holders = [voter for voter in half if self._holds(voter, log.commit, term)]

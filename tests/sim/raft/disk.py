@@ -1,7 +1,7 @@
 """A disk that forgets what was not synced, in every way that real ones do.
 
-`crash` decides the fate of unsynced appends: all there, nothing, cut anywhere, sectors missing (zeros), or garbage in the
-end. `power_cut_after` lets an operation fail half-way: a file half written, a rename done or not done.
+`crash` decides the fate of unsynced appends: all there, nothing, cut anywhere, sectors missing (zeros), or garbage in
+the end. `power_cut_after` lets an operation fail half-way: a file half written, a rename done or not done.
 """
 
 from __future__ import annotations

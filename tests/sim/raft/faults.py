@@ -160,7 +160,9 @@ class Faults:
                 case "remove":
                     change = membership.Remove(member_id=peer.id)
                 case _:
-                    change = membership.Readdress(member_id=peer.id, address=f"moved:{self._rng.randrange(9)}")
+                    change = membership.Readdress(
+                        member_id=peer.id, address=f"moved:{self._rng.randrange(9)}"
+                    )
         self._next_request += 1
         leader.step(events.ChangeMembers(request_id=-self._next_request, change=change))
 

@@ -41,7 +41,9 @@ class Registers:
     def apply(self, index: int, data: bytes) -> bool:
         """Do what a command says; tell whether it had an effect."""
         command = Command.decode(data)
-        self.fingerprint = hashlib.blake2b(f"{self.fingerprint} {index} ".encode() + data, digest_size=8).hexdigest()
+        self.fingerprint = hashlib.blake2b(
+            f"{self.fingerprint} {index} ".encode() + data, digest_size=8
+        ).hexdigest()
         self.applied.append(command.operation_id)
         if command.kind == "cas" and self.values.get(command.key, 0) != command.expected:
             return False

@@ -1,7 +1,7 @@
-"""One member of the simulated cluster: the real core, pipeline and storage, with simulated time, disk and network around.
+"""One member of the simulated cluster: the real core, pipeline and storage in a simulated world.
 
-It does what the driver does, without asyncio: events in, effects performed in order, one write at a time. A crash takes away
-everything but the disk.
+It does what the driver does, without asyncio: events in, effects performed in order, one write at a time. A crash takes
+away everything but the disk.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Member:
         self.applied = 0
         self._proposals: dict[int, Done] = {}
         self._waiters: dict[int, Waiter] = {}
-        self._reads: dict[int, Callable[[], None]] = {}
-        self._ready_reads: list[tuple[int, Callable[[], None]]] = []
+        self._reads: dict[int, Callable[[int], None]] = {}
+        self._ready_reads: list[tuple[int, Callable[[int], None]]] = []
         self._next_request = 0
         self._snapshot_due: int | None = None
         self._snapshot_every = 0
@@ -154,7 +154,13 @@ class Member:
     def read(self, done: Callable[[], None]) -> None:
         """Read linearizably: `done` is called when the registers may be looked at; perhaps never."""
         request_id = self._request_id()
-        self._reads[request_id] = done
+        committed = self.world.checkers.committed_index()
+
+        def ready(index: int) -> None:
+            self.world.checkers.read_served(self, index, committed)
+            done()
+
+        self._reads[request_id] = ready
         self.step(events.ReadIndex(request_id=request_id))
 
     # ---- inside
@@ -199,9 +205,8 @@ class Member:
                     assert entry.index == self.applied + 1, f"{entry.index} applied after {self.applied}"
                     self.applied = entry.index
                     result = Outcome.NO_EFFECT
-                    if entry.kind is EntryKind.COMMAND:
-                        if self.machine.apply(entry.index, entry.data):
-                            result = Outcome.EFFECT
+                    if entry.kind is EntryKind.COMMAND and self.machine.apply(entry.index, entry.data):
+                        result = Outcome.EFFECT
                     self._settle(entry.index, entry.term, result)
                 self._applied_more()
             case effects.Restore(snapshot=snapshot):
@@ -249,10 +254,10 @@ class Member:
             self._waiters.pop(at).done(Outcome.UNKNOWN)
 
     def _applied_more(self) -> None:
-        ready = [read for index, read in self._ready_reads if index <= self.applied]
+        ready = [(index, read) for index, read in self._ready_reads if index <= self.applied]
         self._ready_reads = [(index, read) for index, read in self._ready_reads if index > self.applied]
-        for read in ready:
-            read()
+        for index, read in ready:
+            read(index)
         if self._snapshot_due is None and self.applied - self.core.log.snapshot.index >= self._snapshot_every:
             self._take_snapshot()
 

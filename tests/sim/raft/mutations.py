@@ -1,60 +1,117 @@
 """Known ways to break Raft. Each is a small change of the real code, and the simulation must find it.
 
-They are what shows that the checkers can fail: a checker that never speaks proves nothing.
+They are what shows that the checkers can fail: a checker that never speaks proves nothing. Each has a ground on which
+it shows soon, a world that is bad in the way that matters for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
 from services.swarmd.raft.core import effects, leader, log, messages, node, pipeline, quorum
 from services.swarmd.raft.core.events import ReadIndex
-from services.swarmd.raft.core.types import NOBODY, Role
+from services.swarmd.raft.core.types import NOBODY, Role, Settings
 from tests.sim.raft.disk import SimDisk
 
+Patch = Any  # mock keeps the type of its patchers to itself
 
-def _forgets_its_vote_in_a_crash() -> Iterator[Any]:
+_QUICK = Settings(election_ticks_min=6, election_ticks_max=12)
+_ONE_BY_ONE = replace(_QUICK, message_bytes_max=1, inflight_messages_max=1)
+
+STORM: Mapping[str, Any] = {
+    "members": 3,
+    "turbulence": 0.95,
+    "clients": 5,
+    "think_ms_max": 100.0,
+    "delay_ms_max": 100.0,
+    "loss": 0.05,
+    "fault_every_ticks": 10.0,
+    "snapshot_every": 1000,
+    "membership_changes": False,
+    "skew_max": 1.1,
+    "slow_disk": 0.0,
+    "settings": _QUICK,
+}
+"""Leaders fail young, so that logs differ in every way."""
+
+SINGLE_STEPS: Mapping[str, Any] = {**STORM, "settings": _ONE_BY_ONE}
+"""The same, and entries go out one by one, so that leaders fail in between."""
+
+BOUNCING: Mapping[str, Any] = {
+    **STORM,
+    "members": 4,
+    "clients": 1,
+    "think_ms_max": 800.0,
+    "fault_every_ticks": 3.0,
+}
+"""Members die and come back all the time."""
+
+OPERATORS: Mapping[str, Any] = {
+    **STORM,
+    "turbulence": 0.4,
+    "membership_changes": True,
+    "fault_every_ticks": 4.0,
+}
+"""Members come and go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """A fault, and where it shows."""
+
+    patch: Callable[[], Patch]
+    ground: Mapping[str, Any] = field(default_factory=dict)
+    seeds_max: int = 40
+    """Within how many seeds it must be found."""
+
+
+def _forgets_its_vote_in_a_crash() -> Patch:
     start = node.RaftCore.__init__
 
     def forgetful(self: Any, *, recovered: Any, **rest: Any) -> None:
-        start(self, recovered=replace(recovered, hard_state=replace(recovered.hard_state, vote=NOBODY)), **rest)
+        start(
+            self, recovered=replace(recovered, hard_state=replace(recovered.hard_state, vote=NOBODY)), **rest
+        )
 
-    yield mock.patch.object(node.RaftCore, "__init__", forgetful)
+    return mock.patch.object(node.RaftCore, "__init__", forgetful)
 
 
-def _forgets_its_vote_with_its_role() -> Iterator[Any]:
+def _forgets_its_vote_with_its_role() -> Patch:
     become_follower = node.RaftCore._become_follower
 
     def forgetful(self: Any, term: int, leader: int) -> None:
         become_follower(self, term, leader)
         self.vote = NOBODY
 
-    yield mock.patch.object(node.RaftCore, "_become_follower", forgetful)
+    return mock.patch.object(node.RaftCore, "_become_follower", forgetful)
 
 
-def _votes_for_everybody() -> Iterator[Any]:
+def _votes_for_everybody() -> Patch:
     vote_requested = node.RaftCore._vote_requested
 
     def generous(self: Any, request: messages.VoteRequest) -> None:
         self.vote = NOBODY
         vote_requested(self, request)
 
-    yield mock.patch.object(node.RaftCore, "_vote_requested", generous)
+    return mock.patch.object(node.RaftCore, "_vote_requested", generous)
 
 
-def _votes_for_shorter_logs() -> Iterator[Any]:
-    yield mock.patch.object(log.RaftLog, "is_current", lambda _self, _index, _term: True)
+def _votes_for_shorter_logs() -> Patch:
+    return mock.patch.object(log.RaftLog, "is_current", return_value=True)
 
 
-def _takes_half_for_a_majority() -> Iterator[Any]:
-    yield mock.patch.object(quorum, "majority", lambda voters: max(1, (len(voters) + 1) // 2))
+def _takes_half_for_a_majority() -> Patch:
+    def half(voters: Any) -> int:
+        return max(1, (len(voters) + 1) // 2)
+
+    return mock.patch.object(quorum, "majority", half)
 
 
-def _commits_old_terms_by_counting() -> Iterator[Any]:
+def _commits_old_terms_by_counting() -> Patch:
     advance = leader.Leadership.advance_commit
 
     def eager(self: Any) -> bool:
@@ -64,42 +121,42 @@ def _commits_old_terms_by_counting() -> Iterator[Any]:
             return True
         return advance(self)
 
-    yield mock.patch.object(leader.Leadership, "advance_commit", eager)
+    return mock.patch.object(leader.Leadership, "advance_commit", eager)
 
 
-def _counts_itself_before_its_disk() -> Iterator[Any]:
+def _counts_itself_before_its_disk() -> Patch:
     held_by = leader.Leadership._held_by
 
     def hasty(self: Any, member: int) -> int:
         return int(self._log.last_index if member == self._id else held_by(self, member))
 
-    yield mock.patch.object(leader.Leadership, "_held_by", hasty)
+    return mock.patch.object(leader.Leadership, "_held_by", hasty)
 
 
-def _sends_before_it_writes() -> Iterator[Any]:
+def _sends_before_it_writes() -> Patch:
     send = pipeline.Pipeline.send
 
     def hasty(self: Any, effect: effects.Send) -> None:
         send(self, replace(effect, after=0))
 
-    yield mock.patch.object(pipeline.Pipeline, "send", hasty)
+    return mock.patch.object(pipeline.Pipeline, "send", hasty)
 
 
-def _skips_the_sync() -> Iterator[Any]:
-    yield mock.patch.object(SimDisk, "sync", lambda _self, _name: None)
+def _skips_the_sync() -> Patch:
+    return mock.patch.object(SimDisk, "sync", return_value=None)
 
 
-def _old_appends_cut_off_the_log() -> Iterator[Any]:
+def _old_appends_cut_off_the_log() -> Patch:
     def eager(self: Any, entries: Any) -> None:
         if entries:
             if entries[0].index <= self.last_index:
                 self._truncate(max(entries[0].index, self.commit + 1))
             self._extend([entry for entry in entries if entry.index > self.last_index])
 
-    yield mock.patch.object(log.RaftLog, "splice", eager)
+    return mock.patch.object(log.RaftLog, "splice", eager)
 
 
-def _skips_the_check_of_the_entry_before() -> Iterator[Any]:
+def _skips_the_check_of_the_entry_before() -> Patch:
     requested = node.RaftCore._append_requested
 
     def careless(self: Any, request: messages.AppendRequest) -> None:
@@ -107,29 +164,20 @@ def _skips_the_check_of_the_entry_before() -> Iterator[Any]:
             request = replace(request, prev_term=self.log.term_at(request.prev_index))
         requested(self, request)
 
-    yield mock.patch.object(node.RaftCore, "_append_requested", careless)
+    return mock.patch.object(node.RaftCore, "_append_requested", careless)
 
 
-def _believes_commits_beyond_what_was_compared() -> Iterator[Any]:
+def _believes_commits_beyond_what_was_compared() -> Patch:
     requested = node.RaftCore._append_requested
 
     def credulous(self: Any, request: messages.AppendRequest) -> None:
         requested(self, request)
         self.log.commit_to(min(request.commit, self.log.last_index))
 
-    yield mock.patch.object(node.RaftCore, "_append_requested", credulous)
+    return mock.patch.object(node.RaftCore, "_append_requested", credulous)
 
 
-def _acknowledges_more_than_was_compared() -> Iterator[Any]:
-    acknowledge = node.RaftCore._acknowledge
-
-    def boastful(self: Any, leader: int, index: int) -> None:
-        acknowledge(self, leader, max(index, self.log.last_index) if index else index)
-
-    yield mock.patch.object(node.RaftCore, "_acknowledge", boastful)
-
-
-def _reads_without_asking_the_others() -> Iterator[Any]:
+def _reads_without_asking_the_others() -> Patch:
     step = node.RaftCore.step
 
     def confident(self: Any, event: Any) -> Any:
@@ -137,44 +185,43 @@ def _reads_without_asking_the_others() -> Iterator[Any]:
             return [effects.ReadReady(request_id=event.request_id, index=self.log.commit)]
         return step(self, event)
 
-    yield mock.patch.object(node.RaftCore, "step", confident)
+    return mock.patch.object(node.RaftCore, "step", confident)
 
 
-def _reads_before_the_terms_first_commit() -> Iterator[Any]:
-    yield mock.patch.object(leader.Leadership, "committed_in_term", True)
+def _reads_before_the_terms_first_commit() -> Patch:
+    return mock.patch.object(leader.Leadership, "committed_in_term", True)
 
 
-def _changes_several_members_at_once() -> Iterator[Any]:
-    yield mock.patch.object(leader.Leadership, "change_allowed", True)
+def _changes_several_members_at_once() -> Patch:
+    return mock.patch.object(leader.Leadership, "change_allowed", True)
 
 
-def _changes_members_before_the_terms_first_commit() -> Iterator[Any]:
+def _changes_members_before_the_terms_first_commit() -> Patch:
     def early(self: Any) -> bool:
         return bool(self._log.config_index <= self._log.commit)
 
-    yield mock.patch.object(leader.Leadership, "change_allowed", property(early))
+    return mock.patch.object(leader.Leadership, "change_allowed", property(early))
 
 
-MUTATIONS: Mapping[str, Callable[[], Iterator[Any]]] = {
-    mutation.__name__.lstrip("_"): mutation
+MUTATIONS: Mapping[str, Mutation] = {
+    mutation.patch.__name__.lstrip("_"): mutation
     for mutation in (
-        _forgets_its_vote_in_a_crash,
-        _forgets_its_vote_with_its_role,
-        _votes_for_everybody,
-        _votes_for_shorter_logs,
-        _takes_half_for_a_majority,
-        _commits_old_terms_by_counting,
-        _counts_itself_before_its_disk,
-        _sends_before_it_writes,
-        _skips_the_sync,
-        _old_appends_cut_off_the_log,
-        _skips_the_check_of_the_entry_before,
-        _believes_commits_beyond_what_was_compared,
-        _acknowledges_more_than_was_compared,
-        _reads_without_asking_the_others,
-        _reads_before_the_terms_first_commit,
-        _changes_several_members_at_once,
-        _changes_members_before_the_terms_first_commit,
+        Mutation(patch=_forgets_its_vote_in_a_crash, ground=BOUNCING),
+        Mutation(patch=_forgets_its_vote_with_its_role, ground=STORM),
+        Mutation(patch=_votes_for_everybody),
+        Mutation(patch=_votes_for_shorter_logs),
+        Mutation(patch=_takes_half_for_a_majority),
+        Mutation(patch=_commits_old_terms_by_counting, ground=SINGLE_STEPS),
+        Mutation(patch=_counts_itself_before_its_disk),
+        Mutation(patch=_sends_before_it_writes),
+        Mutation(patch=_skips_the_sync),
+        Mutation(patch=_old_appends_cut_off_the_log),
+        Mutation(patch=_skips_the_check_of_the_entry_before, ground=STORM),
+        Mutation(patch=_believes_commits_beyond_what_was_compared, ground=STORM),
+        Mutation(patch=_reads_without_asking_the_others, ground=STORM),
+        Mutation(patch=_reads_before_the_terms_first_commit, ground=STORM),
+        Mutation(patch=_changes_several_members_at_once, ground=OPERATORS),
+        Mutation(patch=_changes_members_before_the_terms_first_commit, ground=OPERATORS),
     )
 }
 
@@ -182,6 +229,5 @@ MUTATIONS: Mapping[str, Callable[[], Iterator[Any]]] = {
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """Break the algorithm in the way of this name."""
-    (patch,) = MUTATIONS[name]()
-    with patch:
+    with MUTATIONS[name].patch():
         yield

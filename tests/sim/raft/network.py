@@ -1,4 +1,4 @@
-"""The network of the simulation: loses, repeats, delays and reorders messages, and is cut in both directions or in one."""
+"""The network of the simulation: loses, repeats, delays and reorders messages, and is cut both ways or one way."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class SimNetwork:
         for copy in range(copies):
             self._world.after(self._delay(), self._arrival(message, report if copy == 0 else None))
 
-    def _arrival(self, message: messages.Message, report: Callable[[bool], None] | None) -> Callable[[], None]:
+    def _arrival(
+        self, message: messages.Message, report: Callable[[bool], None] | None
+    ) -> Callable[[], None]:
         def arrive() -> None:
             member = self._world.members.get(message.to)
             arrived = member is not None and member.running and (message.sender, message.to) not in self.cut

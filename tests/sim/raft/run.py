@@ -9,7 +9,7 @@ from tests.sim.raft.world import World
 
 
 def failure_of(world: World) -> str | None:
-    """Run it; return what went wrong, the seed, the commit, and the command that shows it again; None if all is well."""
+    """Run it; return what went wrong, seed, commit, and the command that shows it again; None if all is well."""
     try:
         world.run()
     except AssertionError as error:

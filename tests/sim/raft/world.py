@@ -1,6 +1,7 @@
 """The simulated world: time, members, network, faults and clients, all from one integer.
 
-`World(seed).run()` ends normally, or raises: `Violation` when a checker saw what must not be, `AssertionError` when a member itself did.
+`World(seed).run()` ends normally, or raises: `Violation` when a checker saw what must not be, `AssertionError` when a
+member itself did.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Profile:
         election_min = rng.choice([6, 8, 10])
         return Profile(
             members=rng.choice([1, 2, 3, 3, 3, 3, 4, 5, 5]),
-            chaos_ticks=rng.randrange(150, 350),
+            chaos_ticks=rng.randrange(120, 280),
             loss=rng.choice([0.0, 0.0, 0.02, 0.1, 0.25 if harsh else 0.05]),
             duplication=rng.choice([0.0, 0.05, 0.3]),
             delay_ms_max=rng.choice([2.0, 10.0, 40.0, 250.0 if harsh else 80.0]),
@@ -157,7 +158,10 @@ class World:
 
     def run(self) -> None:
         """Found a cluster, let faults and clients loose, stop them, and see whether all is well in the end."""
-        peers = [Peer(id=at + 1, node_id=f"n{at + 1}", address=f"n{at + 1}:1") for at in range(self.profile.members)]
+        peers = [
+            Peer(id=at + 1, node_id=f"n{at + 1}", address=f"n{at + 1}:1")
+            for at in range(self.profile.members)
+        ]
         config = membership.of_voters(*peers)
         for _ in peers:
             self.new_member().start_new(config)
@@ -203,7 +207,7 @@ class World:
 
     def _all_equal(self) -> bool:
         leader = self.leader()
-        if leader is None or leader.applied < self.checkers.applied_order():
+        if leader is None or leader.applied < self.checkers.committed_index():
             return False
         current = [self.members[peer.id] for peer in leader.core.config.members]
         return all(member.running and member.applied == leader.applied for member in current)

@@ -10,7 +10,7 @@ import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from services.kit.rpc import client
 from services.kit.rpc.server import RpcServer
@@ -149,7 +149,7 @@ class Cluster:
     def _member(self, member_id: int) -> Member:
         return Member(id=member_id, node_id=f"node-{member_id}", address=f"127.0.0.1:{_free_port()}")
 
-    async def __aenter__(self) -> Cluster:
+    async def __aenter__(self) -> Self:
         for member in self.founders:
             manager = Manager(self, member, self.root / str(member.id))
             self.managers[member.id] = manager
@@ -177,7 +177,9 @@ class Cluster:
         return await eventually(self._agreed_leader)
 
     def _agreed_leader(self) -> Manager | None:
-        leaders = {manager.node.leader_id for manager in self.alive if manager.member.id in manager.node.members}
+        leaders = {
+            manager.node.leader_id for manager in self.alive if manager.member.id in manager.node.members
+        }
         if len(leaders) != 1:
             return None
         leader = self.managers.get(leaders.pop())
