@@ -18,5 +18,10 @@ def confirm(warning: str, what: str) -> None:
         errors.Invalid: The answer is not yes, or there is nobody to ask.
     """
     print(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        print()  # the cursor stands behind the question
+        raise
+    if answer.strip().lower() not in ("y", "yes"):
         raise invalid(f"{what} has been cancelled")
