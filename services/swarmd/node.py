@@ -370,7 +370,7 @@ class Node:
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
                 await member.settled()
-        except TimeoutError:
+        except (TimeoutError, errors.BeeyardError):
             failure = member.part.failure
             raise errors.Unavailable(
                 f"{JOIN_CONTINUES_MESSAGE}{f' (so far: {failure})' if failure else ''}",

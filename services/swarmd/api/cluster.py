@@ -11,7 +11,7 @@ from services.kit import errors, log
 from services.swarmd.ca import authority, keys, tokens
 from services.swarmd.members import cluster, settings
 from services.swarmd.members.life import Init, Join, Phase
-from services.swarmd.store import tables
+from services.swarmd.store import refusals, tables
 
 if TYPE_CHECKING:
     from services.kit.rpc.types import Context
@@ -190,13 +190,15 @@ class ClusterServicer(control_pb2_grpc.ClusterServiceServicer):
 
         def change(tx: Tx) -> None:
             swarm = tables.copy_of(cluster.of(tx))
+            if swarm.meta.version != request.version:
+                raise refusals.out_of_sequence("cluster", swarm.id)
             if request.spec.annotations.name not in {"", swarm.spec.annotations.name}:
                 raise errors.Invalid("a swarm cannot be renamed", reason="SPEC_INVALID")
             name = swarm.spec.annotations.name
             swarm.spec.CopyFrom(request.spec)
             swarm.spec.annotations.name = name
             _rotate(swarm, worker=request.rotate_worker_token, manager=request.rotate_manager_token)
-            tx.update(tables.CLUSTERS, swarm, version=request.version)
+            tx.update(tables.CLUSTERS, swarm)
 
         await manager.store.update(change)
         return control_pb2.UpdateClusterResponse(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from beeyard.swarm.v1 import peer_pb2, peer_pb2_grpc
 from services.kit import errors
 from services.kit.rpc import client
-from services.swarmd.members.images import HOLDERS_DEFAULT, HOLDERS_MAX
+from services.swarmd.members.images import HOLDERS_DEFAULT, HOLDERS_MAX, own_platform
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,7 +61,10 @@ class WorkerPeers(peer_pb2_grpc.PeerServiceServicer):
         self, request: peer_pb2.LocateImageRequest, context: Context
     ) -> peer_pb2.LocateImageResponse:
         """Ask a manager."""
-        return await self._ask(lambda stub: stub.LocateImage(request, timeout=FORWARD_TIMEOUT_S))
+        asked = peer_pb2.LocateImageRequest()
+        asked.CopyFrom(request)
+        asked.platform = request.platform or own_platform()
+        return await self._ask(lambda stub: stub.LocateImage(asked, timeout=FORWARD_TIMEOUT_S))
 
     async def LocateNode(
         self, request: peer_pb2.LocateNodeRequest, context: Context

@@ -8,6 +8,7 @@ import platform
 from typing import TYPE_CHECKING, Final, Protocol
 
 from beeyard.system.v1 import system_pb2, system_pb2_grpc
+from services.swarmd.members.images import architecture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 DAEMON: Final = "swarmd"
 APIS: Final = ("beeyard.swarm.v1",)
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class FactsPort(Protocol):
@@ -60,7 +60,7 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
             python_version=platform.python_version(),
             kernel_version=platform.release(),
             os=platform.system().lower(),
-            arch=_ARCHITECTURES.get(platform.machine(), platform.machine()),
+            arch=architecture(),
         )
 
     async def GetInfo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import platform as platform_
 from typing import TYPE_CHECKING, Final
 
 from beeyard.image.v1 import image_pb2, image_pb2_grpc
@@ -32,6 +33,7 @@ HOLDERS_MAX: Final = 16
 REMEMBER_S: Final = 2.0
 """How long an answer is given again: tasks of one service ask all at once, on all nodes."""
 REMEMBERED_MAX: Final = 256
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,17 @@ def agree(answers: Iterable[Holder]) -> Located | None:
     )
 
 
+def own_platform() -> str:
+    """Return the platform of this machine in the names of images: "linux/amd64"."""
+    return f"{platform_.system().lower()}/{architecture()}"
+
+
+def architecture() -> str:
+    """Return the architecture of this machine in the names of images: "amd64"."""
+    machine = platform_.machine()
+    return _ARCHITECTURES.get(machine, machine)
+
+
 @dataclasses.dataclass(slots=True)
 class _Remembered:
     located: Located
@@ -89,11 +102,12 @@ class ImageHolders:
         self._asking: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def locate(self, reference: str, platform: str) -> Located:
-        """Return who has an image.
+        """Return who has an image; an empty platform is this node's own.
 
         Raises:
             errors.NotFound: IMAGE_NOT_FOUND: no node that answered has it.
         """
+        platform = platform or own_platform()
         key = (reference, platform)
         async with self._asking.setdefault(key, asyncio.Lock()):
             try:

@@ -25,6 +25,7 @@ AGENT_LEAVE_S: Final = 30.0
 """How long the node's tasks may take to stop."""
 RESIGN_TIMEOUT_S: Final = 3.0
 LEAVE_RAFT_TIMEOUT_S: Final = 12.0
+RESIGN_ATTEMPTS_MAX: Final = 3
 FORCED_ATTEMPTS_MAX: Final = 2
 """How often the others are asked by a node that leaves whatever they say."""
 
@@ -53,7 +54,7 @@ async def take_leave(ground: Ground, member: Member, *, force: bool) -> None:
             lambda channel: enrolment_pb2_grpc.EnrolmentServiceStub(channel).ResignMembership(
                 request, timeout=RESIGN_TIMEOUT_S
             ),
-            attempts_max=FORCED_ATTEMPTS_MAX if force else calls.ATTEMPTS_MAX,
+            attempts_max=RESIGN_ATTEMPTS_MAX,
         )
 
 

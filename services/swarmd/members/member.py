@@ -13,7 +13,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from beeyard.swarm.v1 import objects_pb2
-from services.kit import backoff, log
+from services.kit import backoff, errors, log
 from services.kit.rpc.server import RpcServer
 from services.kit.tasks import Supervisor
 from services.swarmd.agent.agent import Agent
@@ -165,10 +165,17 @@ class Member:
         return self.part.manager
 
     async def settled(self) -> None:
-        """Return when the node does what it is a member for: it has a session, and its manager's part runs."""
-        await self._session_seen.wait()
+        """Return when the node does what it is a member for: it has a session, and its manager's part runs.
+
+        Raises:
+            errors.BeeyardError: Something that does not pass by itself is in the way of its being a manager.
+        """
         while self.tls.is_manager and not self.part.answers:
+            failure = self.part.failure
+            if isinstance(failure, errors.BeeyardError) and not failure.retryable:
+                raise failure
             await self.part.changed()
+        await self._session_seen.wait()
 
     async def save(self, state: MemberState) -> None:
         """Make a change of the state durable."""

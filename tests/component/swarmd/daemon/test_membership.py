@@ -214,3 +214,42 @@ async def test_nodes_come_back_by_themselves(fleet: Swarm) -> None:
     for node in (m1, m2, m3, w1):
         await until(lambda node=node: is_ready(m1, node))
     assert {node.hostname: (await node.state()).node_id for node in (m1, m2, m3, w1)} == ids
+
+
+async def test_a_manager_that_the_leader_cannot_reach_is_told_and_goes_on_trying(fleet: Swarm) -> None:
+    m1, m2 = await fleet.start(2)
+    token = (await m1.init()).join_tokens.manager
+    request = control_pb2.JoinSwarmRequest(
+        remote_addresses=[m1.host], token=token, advertise_address=f"{m2.host}0:2377"
+    )
+    with pytest.raises(errors.Unavailable, match=f"cannot reach .* at {m2.host}0:2377") as refused:
+        await client.call(m2.cluster.JoinSwarm(request, timeout=60))
+    assert refused.value.reason == "JOIN_CONTINUES"
+    assert (await m2.state()).state == ERROR
+    assert await has_voters(m1, 1)
+    await m2.leave(force=True)
+    await m1.set_role(m2.hostname, WORKER)
+    await m1.remove(m2.hostname, force=True)
+
+
+async def test_a_member_that_cannot_listen_says_so_and_goes_on_trying(fleet: Swarm) -> None:
+    m1, w1 = await fleet.found(1, 1)
+    await w1.stop()
+    server = await asyncio.start_server(lambda _r, _w: None, w1.host, 2377)
+    try:
+        await w1.start()
+
+        async def says_so() -> bool:
+            state = await w1.state()
+            return state.state == ERROR and "in use" in state.error
+
+        await until(says_so)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+    async def active() -> bool:
+        return (await w1.state()).state == ACTIVE
+
+    await until(active)
+    await until(lambda: is_ready(m1, w1))
