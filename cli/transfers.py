@@ -33,8 +33,10 @@ def bar(done: int, total: int) -> str:
 
 
 def line(progress: pb.Progress) -> str:
-    """Describe one blob."""
+    """Describe one blob: with a bar while something is done to it ("downloading"), without one after ("complete")."""
     shown = f"{label(progress.id)}: {progress.phase.capitalize()}"
+    if not progress.phase.endswith("ing"):
+        return shown
     if drawn := bar(progress.done_bytes, progress.total_bytes):
         shown = f"{shown:<28} {drawn}"
     return f"{shown}  from {progress.source}" if progress.source else shown

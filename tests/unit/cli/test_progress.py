@@ -123,6 +123,7 @@ def test_blobs_are_named_by_the_beginning_of_their_digest() -> None:
         image_pb2.Progress(id="x", phase="downloading", done_bytes=1, total_bytes=2, source="peer n")
     )
     assert shown.startswith("x: Downloading") and shown.endswith("from peer n")
+    assert transfers.line(image_pb2.Progress(id="x", phase="complete", total_bytes=2)) == "x: Complete"
 
 
 def test_a_display_keeps_within_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
