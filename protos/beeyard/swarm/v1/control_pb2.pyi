@@ -6,7 +6,9 @@ The control API of a swarm, answered by any manager: followers forward to the le
 Writes need the version that they were made from; VERSION_MISMATCH ("update out of sequence") tells to read again.
 Without a leader every call but reads fails within seconds with NO_LEADER. Reads take `consistency`.
 
-Error reasons common to all: NO_LEADER, NOT_A_MANAGER, NOT_IN_SWARM, SWARM_LOCKED, VERSION_MISMATCH, SPEC_INVALID,
+LEADER_LOST tells that a write's leader went away in the middle: whether it took effect is not known.
+
+Error reasons common to all: NO_LEADER, LEADER_LOST, NOT_READY, NOT_A_MANAGER, NOT_IN_SWARM, SWARM_LOCKED, VERSION_MISMATCH, SPEC_INVALID,
 SPEC_TOO_LARGE, NAME_IN_USE.
 """
 

@@ -32,7 +32,7 @@ class ClusterServiceStub:
 
     InitSwarm, JoinSwarm, LeaveSwarm, UnlockSwarm and GetLocalState act on the node that is asked; the others on the swarm.
     Error reasons: ALREADY_IN_SWARM, NOT_IN_SWARM, TOKEN_INVALID, TOKEN_OTHER_SWARM, MANAGER_UNREACHABLE, QUORUM_AT_RISK,
-    LAST_MANAGER.
+    LAST_MANAGER, ADDRESS_INVALID, ADDRESS_AMBIGUOUS, ADDRESS_IN_USE, STATE_CORRUPT.
     """
 
     def __init__(self, channel):
@@ -100,7 +100,7 @@ class ClusterServiceServicer:
 
     InitSwarm, JoinSwarm, LeaveSwarm, UnlockSwarm and GetLocalState act on the node that is asked; the others on the swarm.
     Error reasons: ALREADY_IN_SWARM, NOT_IN_SWARM, TOKEN_INVALID, TOKEN_OTHER_SWARM, MANAGER_UNREACHABLE, QUORUM_AT_RISK,
-    LAST_MANAGER.
+    LAST_MANAGER, ADDRESS_INVALID, ADDRESS_AMBIGUOUS, ADDRESS_IN_USE, STATE_CORRUPT.
     """
 
     def InitSwarm(self, request, context):
@@ -111,7 +111,8 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def JoinSwarm(self, request, context):
-        """JoinSwarm makes this node a member. It ends when the node has its certificate and is ready.
+        """JoinSwarm makes this node a member. It ends when the node has its certificate and is ready; JOIN_CONTINUES when that
+        takes longer: the node is a member and goes on trying.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,7 +242,7 @@ class ClusterService:
 
     InitSwarm, JoinSwarm, LeaveSwarm, UnlockSwarm and GetLocalState act on the node that is asked; the others on the swarm.
     Error reasons: ALREADY_IN_SWARM, NOT_IN_SWARM, TOKEN_INVALID, TOKEN_OTHER_SWARM, MANAGER_UNREACHABLE, QUORUM_AT_RISK,
-    LAST_MANAGER.
+    LAST_MANAGER, ADDRESS_INVALID, ADDRESS_AMBIGUOUS, ADDRESS_IN_USE, STATE_CORRUPT.
     """
 
     @staticmethod

@@ -6,7 +6,9 @@ The control API of a swarm, answered by any manager: followers forward to the le
 Writes need the version that they were made from; VERSION_MISMATCH ("update out of sequence") tells to read again.
 Without a leader every call but reads fails within seconds with NO_LEADER. Reads take `consistency`.
 
-Error reasons common to all: NO_LEADER, NOT_A_MANAGER, NOT_IN_SWARM, SWARM_LOCKED, VERSION_MISMATCH, SPEC_INVALID,
+LEADER_LOST tells that a write's leader went away in the middle: whether it took effect is not known.
+
+Error reasons common to all: NO_LEADER, LEADER_LOST, NOT_READY, NOT_A_MANAGER, NOT_IN_SWARM, SWARM_LOCKED, VERSION_MISMATCH, SPEC_INVALID,
 SPEC_TOO_LARGE, NAME_IN_USE.
 """
 
@@ -26,14 +28,16 @@ class ClusterServiceStub:
 
     InitSwarm, JoinSwarm, LeaveSwarm, UnlockSwarm and GetLocalState act on the node that is asked; the others on the swarm.
     Error reasons: ALREADY_IN_SWARM, NOT_IN_SWARM, TOKEN_INVALID, TOKEN_OTHER_SWARM, MANAGER_UNREACHABLE, QUORUM_AT_RISK,
-    LAST_MANAGER.
+    LAST_MANAGER, ADDRESS_INVALID, ADDRESS_AMBIGUOUS, ADDRESS_IN_USE, STATE_CORRUPT.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
     InitSwarm: aio.UnaryUnaryMultiCallable[control_pb2.InitSwarmRequest, control_pb2.InitSwarmResponse]
     """InitSwarm makes this node the first manager of a new swarm. ALREADY_IN_SWARM if it is in one."""
     JoinSwarm: aio.UnaryUnaryMultiCallable[control_pb2.JoinSwarmRequest, control_pb2.JoinSwarmResponse]
-    """JoinSwarm makes this node a member. It ends when the node has its certificate and is ready."""
+    """JoinSwarm makes this node a member. It ends when the node has its certificate and is ready; JOIN_CONTINUES when that
+    takes longer: the node is a member and goes on trying.
+    """
     LeaveSwarm: aio.UnaryUnaryMultiCallable[control_pb2.LeaveSwarmRequest, control_pb2.LeaveSwarmResponse]
     """LeaveSwarm takes this node out. A manager needs `force` where its leaving costs the quorum."""
     UnlockSwarm: aio.UnaryUnaryMultiCallable[control_pb2.UnlockSwarmRequest, control_pb2.UnlockSwarmResponse]
@@ -58,7 +62,7 @@ class ClusterServiceServicer(metaclass=abc_1.ABCMeta):
 
     InitSwarm, JoinSwarm, LeaveSwarm, UnlockSwarm and GetLocalState act on the node that is asked; the others on the swarm.
     Error reasons: ALREADY_IN_SWARM, NOT_IN_SWARM, TOKEN_INVALID, TOKEN_OTHER_SWARM, MANAGER_UNREACHABLE, QUORUM_AT_RISK,
-    LAST_MANAGER.
+    LAST_MANAGER, ADDRESS_INVALID, ADDRESS_AMBIGUOUS, ADDRESS_IN_USE, STATE_CORRUPT.
     """
 
     @abc_1.abstractmethod
@@ -75,7 +79,9 @@ class ClusterServiceServicer(metaclass=abc_1.ABCMeta):
         request: control_pb2.JoinSwarmRequest,
         context: aio.ServicerContext[control_pb2.JoinSwarmRequest, abc.Awaitable[control_pb2.JoinSwarmResponse]],
     ) -> abc.Awaitable[control_pb2.JoinSwarmResponse]:
-        """JoinSwarm makes this node a member. It ends when the node has its certificate and is ready."""
+        """JoinSwarm makes this node a member. It ends when the node has its certificate and is ready; JOIN_CONTINUES when that
+        takes longer: the node is a member and goes on trying.
+        """
 
     @abc_1.abstractmethod
     def LeaveSwarm(
