@@ -8,8 +8,8 @@ Without a leader every call but reads fails within seconds with NO_LEADER. Reads
 
 LEADER_LOST tells that a write's leader went away in the middle: whether it took effect is not known.
 
-Error reasons common to all: NO_LEADER, LEADER_LOST, NOT_READY, NOT_A_MANAGER, NOT_IN_SWARM, SWARM_LOCKED, VERSION_MISMATCH, SPEC_INVALID,
-SPEC_TOO_LARGE, NAME_IN_USE.
+Error reasons common to all: NO_LEADER, LEADER_LOST, NOT_READY, NOT_A_MANAGER, NOT_IN_SWARM, SWARM_LOCKED,
+VERSION_MISMATCH, SPEC_INVALID, SPEC_TOO_LARGE, NAME_IN_USE.
 """
 
 from beeyard.swarm.v1 import objects_pb2 as objects_pb2

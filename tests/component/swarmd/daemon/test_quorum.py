@@ -120,3 +120,15 @@ async def test_many_writers_through_all_managers(fleet: Swarm) -> None:
     views = [await node.list() for node in nodes]
     labels = [{name: node.spec.annotations.labels["test"] for name, node in view.items()} for view in views]
     assert labels[0] == labels[1] == labels[2]
+
+
+async def test_a_manager_without_the_others_leaves_only_by_force(fleet: Swarm) -> None:
+    m1, m2 = await fleet.found(2, 0)
+    await m2.stop()
+    await until(lambda: _leaderless(m1))
+    with pytest.raises(errors.BeeyardError) as refused:
+        await m1.leave()
+    assert refused.value.reason in {"NO_LEADER", "QUORUM_AT_RISK", "MANAGER_UNREACHABLE", "UNAVAILABLE"}
+    assert (await m1.state()).state == control_pb2.LOCAL_SWARM_STATE_ACTIVE
+    await m1.leave(force=True)
+    assert (await m1.state()).state == control_pb2.LOCAL_SWARM_STATE_INACTIVE
