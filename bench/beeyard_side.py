@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from beeyard.container.v1 import container_pb2, container_pb2_grpc, spec_pb2
 from beeyard.swarm.v1 import control_pb2, control_pb2_grpc
 from beeyard.swarm.v1 import objects_pb2 as objects
 from bench import memory
@@ -28,6 +29,7 @@ class BeeyardWork:
         self._engine = engine
         self._cli("image", "import", str(root_tar), "bench:1")
         self._channel = grpc.insecure_channel(f"unix:{engine.run_dir}/swarmd.sock")
+        self._containers = grpc.insecure_channel(f"unix:{engine.run_dir}/containerd.sock")
         self._tasks = control_pb2_grpc.TaskServiceStub(self._channel)
 
     def _cli(self, *arguments: str) -> str:
@@ -36,6 +38,19 @@ class BeeyardWork:
     def run_once(self) -> None:
         """swarmctl run --rm with a network."""
         self._cli("run", "--rm", "bench:1", "true")
+
+    def run_over_api(self) -> None:
+        """Create, start, wait for and remove a container over the API."""
+        stub = container_pb2_grpc.ContainerServiceStub(self._containers)
+        spec = spec_pb2.ContainerSpec(image="bench:1", cmd=["true"], auto_remove=True)
+        made = stub.CreateContainer(container_pb2.CreateContainerRequest(spec=spec)).id
+        wait = container_pb2.WaitContainerRequest(
+            container=made, condition=container_pb2.WAIT_CONDITION_REMOVED
+        )
+        waiting = stub.WaitContainer(wait)
+        next(waiting)
+        stub.StartContainer(container_pb2.StartContainerRequest(container=made))
+        next(waiting)
 
     def exec_target(self) -> str:
         """Start a container."""
@@ -49,7 +64,7 @@ class BeeyardWork:
         """Create a service and wait until all tasks run."""
         self._cli(
             *("service", "create", "--detach", "--no-resolve-image", "--name", "bench"),
-            *("--replicas", str(replicas), "bench:1", "sleep", "3600"),
+            *("--replicas", str(replicas), "--stop-signal", "SIGKILL", "bench:1", "sleep", "3600"),
         )
         self._converge(replicas)
 

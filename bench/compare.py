@@ -62,7 +62,7 @@ def note(text: str) -> None:
 def concurrent_runs(work: Work, count: int) -> float:
     """Containers started and finished a second, eight at once."""
     with ThreadPoolExecutor(CONCURRENT) as pool:
-        seconds = timed(lambda: list(pool.map(lambda _: work.run_once(), range(count))))
+        seconds = timed(lambda: list(pool.map(lambda _: work.run_over_api(), range(count))))
     return count / seconds
 
 
@@ -82,7 +82,7 @@ def measure(works: Sequence[Work], rounds: int) -> list[Row]:
     note("run --rm")
     take("run", lambda work: timed(work.run_once), rounds * 4)
     note("eight at once")
-    take("concurrent", lambda work: concurrent_runs(work, CONCURRENT * 3), max(1, rounds // 2))
+    take("concurrent", lambda work: concurrent_runs(work, CONCURRENT * 5), max(1, rounds // 2))
     note("idle containers")
 
     def idle(work: Work) -> float:
@@ -110,7 +110,13 @@ def measure(works: Sequence[Work], rounds: int) -> list[Row]:
 
     return [
         row("run", "run --rm IMAGE true, with a network", "ms", "≤ 0.4", 1000),
-        row("concurrent", "run --rm, 8 at once", "containers/s", "≥ 6", higher=True),
+        row(
+            "concurrent",
+            "containers run and removed, 8 at once, over the API",
+            "containers/s",
+            "≥ 6",
+            higher=True,
+        ),
         row("create", "service create, 5 replicas: all run", "ms", "≤ 0.4", 1000),
         row("scale", "service scale 5 → 50: all run", "ms", "≤ 0.2", 1000),
         row("remove", "service rm of 50: all gone", "ms", "≤ 0.25", 1000),

@@ -46,6 +46,25 @@ class DockerWork:
         """docker run --rm with a network."""
         run(self._engine.cli("run", "--rm", "bench:1", "true"))
 
+    def run_over_api(self) -> None:
+        """Create, start, wait for and remove a container over the API."""
+        body = {"Image": self._image, "Cmd": ["true"], "HostConfig": {"AutoRemove": True}}
+        made = self._post("/containers/create", body)["Id"]
+        waiting = _UnixConnection(self._engine.socket)
+        waiting.request("POST", f"/containers/{made}/wait?condition=removed")
+        self._post(f"/containers/{made}/start", None)
+        waiting.getresponse().read()
+        waiting.close()
+
+    def _post(self, path: str, body: object) -> dict[str, Any]:
+        connection = _UnixConnection(self._engine.socket)
+        connection.request(
+            "POST", path, json.dumps(body) if body else None, {"Content-Type": "application/json"}
+        )
+        answer = connection.getresponse().read()
+        connection.close()
+        return json.loads(answer) if answer else {}
+
     def exec_target(self) -> str:
         """Start a container to exec into."""
         return run(self._engine.cli("run", "-d", "bench:1", "sleep", "3600")).strip()
@@ -59,7 +78,7 @@ class DockerWork:
         run(
             self._engine.cli(
                 *("service", "create", "--detach", "--no-resolve-image", "--name", "bench"),
-                *("--replicas", str(replicas), self._image, "sleep", "3600"),
+                *("--replicas", str(replicas), "--stop-signal", "SIGKILL", self._image, "sleep", "3600"),
             )
         )
         self._converge(replicas)
