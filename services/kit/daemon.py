@@ -73,6 +73,8 @@ def run_daemon(name: str, argv: Sequence[str], config_cls: type[C], build: Build
     try:
         config = load_config(name, config_cls, flags)
         log.setup(config.log_level, config.log_format)
+        if config.metrics_listen:
+            metrics.collect()
     except errors.BeeyardError as exc:
         sys.stderr.write(f"{name}: {exc.message}\n")
         return EXIT_CONFIG

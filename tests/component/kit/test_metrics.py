@@ -1,12 +1,17 @@
 """The metrics endpoint over real HTTP."""
 
 import asyncio
+import subprocess
+import sys
 import urllib.request
 import uuid
+from pathlib import Path
 
 import pytest
 
 from services.kit import errors, metrics
+
+ROOT = Path(__file__).parents[3]
 
 
 def fetch(port: int) -> str:
@@ -15,6 +20,7 @@ def fetch(port: int) -> str:
 
 
 async def test_what_was_measured_is_served() -> None:
+    metrics.collect()
     name = f"test_{uuid.uuid4().hex}"
     counted = metrics.counter(f"{name}_pulls", "Pulls.", ("result",))
     measured = metrics.histogram(f"{name}_seconds", "Durations.")
@@ -27,6 +33,27 @@ async def test_what_was_measured_is_served() -> None:
     assert f'beeyard_{name}_pulls_total{{result="ok"}} 1.0' in text
     assert f'beeyard_{name}_seconds_bucket{{le="0.5"}} 1.0' in text
     assert f"beeyard_{name}_waiting 7.0" in text
+
+
+def test_nothing_is_counted_or_loaded_until_somebody_wants_it() -> None:
+    program = """
+import sys
+from services.kit import daemon, metrics
+early = metrics.counter("early", "Before.")
+early.inc()
+assert "prometheus_client" not in sys.modules
+metrics.collect()
+early.inc(2)
+late = metrics.counter("late", "After.", ("how",))
+late.labels("well").inc()
+import prometheus_client
+text = prometheus_client.generate_latest().decode()
+assert "beeyard_early_total 2.0" in text, text
+assert 'beeyard_late_total{how="well"} 1.0' in text, text
+"""
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT}/protos"}
+    )
 
 
 async def test_no_address_is_no_endpoint() -> None:
