@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +14,10 @@ def installed() -> Iterator[Host]:
     """A booted host with Beeyard installed by its installer, and running."""
     if shutil.which("systemd-nspawn") is None:
         pytest.skip("systemd-nspawn is not here: install systemd-container")
-    directory = Path(tempfile.mkdtemp(prefix="by-host-", dir="/tmp"))
-    try:
-        with host(directory) as made:
-            if reason := made.probe():
-                pytest.skip(reason)
-            wheels.make(made.wheels)
-            made.boot()
-            made.run(f"{CHECKOUT}/deploy/install", BEEYARD_WHEELS=WHEELS)
-            yield made
-    finally:
-        directory.rmdir()
+    with host() as made:
+        if reason := made.probe():
+            pytest.skip(reason)
+        wheels.make(made.wheels)
+        made.boot()
+        made.run(f"{CHECKOUT}/deploy/install", BEEYARD_WHEELS=WHEELS)
+        yield made

@@ -8,6 +8,7 @@ interpreter and kernel are this machine's.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -32,14 +33,15 @@ CHECKOUT, WHEELS = "/srv/checkout", "/srv/wheels"
 """Where the host finds what it is installed from."""
 
 _MANAGED = Path("/run/systemd/system").is_dir()
-_REBOOT = 133
-"""systemd-nspawn's exit code when the host wants to be booted again."""
 
-_LIVE = f"""
+_LIVE = """
+again=$1; shift
 while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done
 shift
-while "$@"; [ $? = {_REBOOT} ]; do :; done
+while "$@"; code=$?; [ $code = 133 ] || rm "$again" 2>/dev/null; do :; done
+exit $code
 """
+"""Runs systemd-nspawn, again when the host reboots (which is its exit code 133), and again when a file says so."""
 
 # On a real host root may write to the control groups; systemd-nspawn gives v1 controllers read-only.
 _WRITABLE_CGROUPS = """
@@ -61,6 +63,7 @@ class Host:
         self.root = directory / "merged"
         self.wheels = directory / "wheels"
         self._console = directory / "console"
+        self._again = directory / "again"
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
@@ -77,16 +80,12 @@ class Host:
 
     def reboot(self) -> None:
         """Go down in good order, and boot again."""
-        before = self._leader
-        self.run("systemctl", "reboot", check=False)
-        wait_for(lambda: self._booted() and self._leader != before, "the host is up again")
+        self._boots_again(lambda: self.run("systemctl", "reboot", check=False))
 
     def cut_power(self) -> None:
-        """End everything at once."""
-        assert self._process is not None
-        os.kill(self._leader, signal.SIGKILL)
-        self._process.wait(timeout=SETTLE_S_MAX)
-        self._process = None
+        """End everything at once, and boot again."""
+        self._again.touch()
+        self._boots_again(lambda: os.kill(self._leader, signal.SIGKILL))
 
     def run(self, *argv: str, check: bool = True, **environment: str) -> str:
         """Run a program on it; return what it writes."""
@@ -107,11 +106,17 @@ class Host:
 
     def close(self) -> None:
         """End what runs."""
-        if self._process is not None and self._find_leader():
-            self.cut_power()
-        elif self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._process is None:
+            return
+        while self._process.poll() is None:  # process 1 takes what is below it along; systemd-nspawn follows
+            os.kill(self._leader if self._find_leader() else self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
+
+    def _boots_again(self, go_down: Callable[[], object]) -> None:
+        before = self._leader
+        go_down()
+        wait_for(lambda: self._booted() and self._leader != before, "the host is up again")
 
     def _booted(self) -> bool:
         assert self._process is not None
@@ -156,7 +161,7 @@ class Host:
         elsewhere = interpreter.stat().st_dev != Path("/").stat().st_dev
         # fmt: off
         return [
-            "sh", "-c", _LIVE, "sh", *map(str, self._groups), "--",
+            "sh", "-c", _LIVE, "sh", str(self._again), *map(str, self._groups), "--",
             "systemd-nspawn", "--quiet", *options, f"--directory={self.root}", f"--machine={self._directory.name}",
             "--register=no", *(() if _MANAGED else ("--keep-unit",)),
             "--private-network", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
@@ -170,20 +175,19 @@ class Host:
 
 
 @contextlib.contextmanager
-def host(directory: Path) -> Iterator[Host]:
-    """Make a host that is not booted yet; leave nothing of it.
-
-    Args:
-        directory: An empty directory with a short path and an unusual name.
-    """
+def host() -> Iterator[Host]:
+    """Make a host that is not booted yet; leave nothing of it."""
+    directory = Path(f"/tmp/by-host-{secrets.token_hex(4)}")
     with contextlib.ExitStack() as stack:
+        directory.mkdir(mode=0o700)
+        stack.callback(directory.rmdir)
         _mount(stack, "tmpfs", "tmpfs", directory, "mode=0700")
         for name in ("upper", "work", "merged", "state", "wheels"):
             (directory / name).mkdir()
         layers = f"lowerdir=/,upperdir={directory}/upper,workdir={directory}/work"
         _mount(stack, "overlay", "overlay", directory / "merged", layers)
         _strip(directory / "merged")
-        groups = () if _MANAGED else _groups(stack, f"{directory.name}-{secrets.token_hex(4)}")
+        groups = () if _MANAGED else _groups(stack, directory.name)
         made = Host(directory, groups)
         stack.callback(made.close)
         yield made
@@ -238,7 +242,7 @@ def _groups(stack: contextlib.ExitStack, name: str) -> tuple[Path, ...]:
 
 def _remove_group(group: Path) -> None:
     for parent, _, _ in os.walk(group, topdown=False):
-        wait_for(lambda parent=Path(parent): _removed(parent), f"nothing runs in {parent}")
+        wait_for(functools.partial(_removed, Path(parent)), f"nothing runs in {parent}")
 
 
 def _removed(group: Path) -> bool:
