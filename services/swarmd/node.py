@@ -14,11 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from services.kit import backoff, errors, log, tasks
-from services.swarmd.ca import renewal
 from services.swarmd.gateway import routing
 from services.swarmd.identity import ManagerRecord, MemberState
-from services.swarmd.members import addresses, enrol, founding, leaving
-from services.swarmd.members.life import LocalView, Phase
+from services.swarmd.members import addresses, enrol, founding, leaving, outlook
 from services.swarmd.members.member import Member, describe
 from services.swarmd.members.part import Part
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from services.swarmd.manager import Manager
     from services.swarmd.members.founding import Founding, Refounding
     from services.swarmd.members.ground import Ground
-    from services.swarmd.members.life import Init, Join
+    from services.swarmd.members.life import Init, Join, LocalView
 
 T = TypeVar("T")
 
@@ -197,75 +195,21 @@ class Node:
 
     def local_view(self) -> LocalView:
         """Tell what the node knows of its swarm."""
-        state, member = self._state, self._member
-        if state is None:
-            if self._error:
-                return LocalView(phase=Phase.ERROR, error=self._error)
-            return LocalView(phase=Phase.PENDING if self._pending else Phase.INACTIVE)
-        view = LocalView(
-            phase=Phase.PENDING,
-            node_id=state.node_id,
-            cluster_id=state.cluster_id,
-            address=state.advertise_address,
-            is_manager=bool(state.raft_id),
-        )
-        if member is None:
-            phase = Phase.ERROR if self._error else Phase.PENDING
-            return dataclasses.replace(view, phase=phase, error=self._error)
-        phase, error = self._phase(member)
-        manager = member.manager
-        leader = manager.leadership.leader() if manager is not None else None
-        return dataclasses.replace(
-            view,
-            phase=phase,
-            error=error,
-            is_manager=member.tls.is_manager,
-            managers=tuple(member.managers.places),
-            certificate_expires_at=member.tls.identity.not_after,
-            leader_node_id=leader.node_id if leader is not None else "",
-            raft_term=manager.raft_term if manager is not None else 0,
-            raft_applied=manager.raft_applied if manager is not None else 0,
+        return outlook.view(
+            state=self._state,
+            member=self._member,
+            standpoint=self._ground.standpoint,
+            pending=self._pending or (self._state is not None and not self._saved),
+            error=self._error,
         )
 
     def facts(self) -> Sequence[tuple[str, str, str]]:
         """Tell people and programs what the node is in its swarm."""
-        view = self.local_view()
-        facts = [("SWARM_STATE", "Swarm", view.phase.value)]
-        if view.node_id:
-            expires = view.certificate_expires_at
-            facts += [
-                ("SWARM_NODE_ID", "NodeID", view.node_id),
-                ("SWARM_IS_MANAGER", "Is Manager", str(view.is_manager).lower()),
-                ("SWARM_CLUSTER_ID", "ClusterID", view.cluster_id),
-                ("SWARM_NODE_ADDRESS", "Node Address", view.address),
-                ("SWARM_MANAGERS", "Manager Addresses", " ".join(place.address for place in view.managers)),
-                ("SWARM_CERTIFICATE_EXPIRES", "Certificate Expiry", f"{expires:%Y-%m-%d}" if expires else ""),
-            ]
-        return facts
+        return outlook.facts(self.local_view())
 
     def warnings(self) -> Sequence[str]:
         """Tell what is not as it should be."""
-        view = self.local_view()
-        found = [f"swarm: {view.error}"] if view.error else []
-        member = self._member
-        if member is not None:
-            present = member.tls.identity
-            if renewal.endangered(present.not_before, present.not_after, self._ground.clock.now()):
-                found.append(
-                    f"the certificate of this node expires on {present.not_after:%Y-%m-%d} and could not be renewed"
-                )
-        return found
-
-    def _phase(self, member: Member) -> tuple[Phase, str]:
-        failure = member.part.failure
-        if failure is not None:
-            locked = isinstance(failure, errors.BeeyardError) and failure.reason == "SWARM_LOCKED"
-            return (Phase.LOCKED if locked else Phase.ERROR), str(failure)
-        if self._pending or not self._saved or (member.tls.is_manager and not member.part.answers):
-            return Phase.PENDING, ""
-        situation = self._ground.standpoint.situation()
-        leaderless = member.manager is not None and situation.leader is None and not situation.may_soon_lead
-        return Phase.ACTIVE, routing.NO_LEADER_MESSAGE if leaderless else ""
+        return outlook.warnings(self.local_view(), self._member, self._ground.clock.now())
 
     # How it is done.
 

@@ -77,6 +77,8 @@ async def _leave_raft(ground: Ground, member: Member, *, force: bool) -> None:
             attempts_max=FORCED_ATTEMPTS_MAX if force else calls.ATTEMPTS_MAX,
         )
     except errors.BeeyardError as exc:
+        if not member.tls.is_manager:
+            return  # done: its certificate is a worker's already, with which one cannot ask again
         if not force:
             raise
         _log.warning("left_without_the_others", reason=exc.reason, error=exc.message)

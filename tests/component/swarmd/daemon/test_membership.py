@@ -227,9 +227,10 @@ async def test_a_manager_that_the_leader_cannot_reach_is_told_and_goes_on_trying
     assert refused.value.reason == "JOIN_CONTINUES"
     assert (await m2.state()).state == ERROR
     assert await has_voters(m1, 1)
+    node_id = (await m2.state()).node_id
     await m2.leave(force=True)
-    await m1.set_role(m2.hostname, WORKER)
-    await m1.remove(m2.hostname, force=True)
+    await m1.set_role(node_id, WORKER)
+    await m1.remove(node_id, force=True)
 
 
 async def test_a_member_that_cannot_listen_says_so_and_goes_on_trying(fleet: Swarm) -> None:
