@@ -115,7 +115,8 @@ def _frame_at(data: bytes, offset: int) -> Frame | None:
     if zlib.crc32(sealed, zlib.crc32(_CHECKED.pack(length, synced_to))) != crc or synced_to > offset:
         return None
     frame = Frame(offset=offset, synced_to=synced_to, sealed=sealed)
-    return frame if _end_of(frame) <= len(data) else None
+    end = _end_of(frame)
+    return frame if end <= len(data) and not any(data[start + length : end]) else None
 
 
 def _end_of(frame: Frame) -> int:

@@ -8,16 +8,22 @@ import json
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
+import grpc.aio
+
+from beeyard.swarm.v1 import raft_pb2 as pb
+from beeyard.swarm.v1 import raft_pb2_grpc as pb_grpc
 from services.kit.rpc import client
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.types import Context
 from services.kit.system import SystemClock
 from services.swarmd.raft.core.membership import Member, of_voters
+from services.swarmd.raft.core.messages import VoteRequest
 from services.swarmd.raft.core.types import Settings
+from services.swarmd.raft.shell import wire
 from services.swarmd.raft.shell.config import RaftConfig
 from services.swarmd.raft.shell.disk import FileDisk
 from services.swarmd.raft.shell.driver import RaftNode
@@ -60,12 +66,12 @@ class Manager:
         self.member = member
         self._cluster = cluster
         self._root = root
-        self._keys = KeyRing(bytes([member.id]) * 32)
+        self.keys = KeyRing(bytes([member.id]) * 32)
+        self.file_disk: FileDisk
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.node: RaftNode
         self.journal: Journal
-        self.crashed = False
 
     async def start(self, storage: Storage | None = None) -> None:
         """Start it, from its disk or from what is given."""
@@ -79,29 +85,33 @@ class Manager:
     async def stop(self) -> None:
         """Stop it in order."""
         if self._task is not None:
+            task, self._task = self._task, None
             self._stop.set()
-            await self._task
-            self._task = None
+            await task
 
     async def kill(self) -> None:
         """Take it away without a word: what it had not written is lost."""
-        assert self._task is not None
-        self._task.cancel()
+        task, self._task = self._task, None
+        assert task is not None
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
+            await task
 
     @property
     def running(self) -> bool:
         return self._task is not None
 
+    def disk(self) -> FileDisk:
+        self.file_disk = FileDisk(self._root)
+        return self.file_disk
+
     def open(self) -> Storage:
-        return Storage.open(FileDisk(self._root), self._keys, os.urandom)
+        return Storage.open(self.disk(), self.keys, os.urandom)
 
     def create(self, *, founder: bool) -> Storage:
         config = of_voters(*self._cluster.founders) if founder else None
         identity = Identity(cluster_id="test", member_id=self.member.id)
-        return Storage.create(FileDisk(self._root), self._keys, os.urandom, identity, config)
+        return Storage.create(self.disk(), self.keys, os.urandom, identity, config)
 
     async def _run(self, storage: Storage, ready: asyncio.Future[None]) -> None:
         authority = self._cluster.authority
@@ -134,6 +144,7 @@ class Manager:
                 await self._stop.wait()
         finally:
             await server.drain(0.1)
+            self.file_disk.close()
 
 
 class Cluster:
@@ -143,11 +154,28 @@ class Cluster:
         self.root = root
         self.config = config
         self.authority = Authority()
+        self.server_name = SERVER_NAME
         self.founders = [self._member(at + 1) for at in range(founders)]
         self.managers: dict[int, Manager] = {}
 
     def _member(self, member_id: int) -> Member:
-        return Member(id=member_id, node_id=f"node-{member_id}", address=f"127.0.0.1:{_free_port()}")
+        return Member(id=member_id, node_id=f"node-{member_id}", address=self.free_address())
+
+    @staticmethod
+    def free_address() -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return f"127.0.0.1:{probe.getsockname()[1]}"
+
+    async def send_vote_request(self, channel: grpc.aio.Channel, *, sender: int, to: int) -> None:
+        """Do as a member that stands for election in a far-off term would."""
+        request = VoteRequest(sender=sender, to=to, term=1000, last_index=1000, last_term=999, transfer=True)
+
+        async def batches() -> AsyncIterator[pb.ExchangeRequest]:
+            yield pb.ExchangeRequest(messages=[wire.message_to_pb(request)])
+
+        stub = pb_grpc.RaftServiceStub(channel)
+        await client.call(stub.Exchange(batches(), metadata=(("beeyard-raft-member", f"{sender:x}"),)))
 
     async def __aenter__(self) -> Self:
         for member in self.founders:
@@ -197,9 +225,3 @@ async def eventually(condition: Callable[[], T | None], timeout_s: float = 20.0)
 def _common_name(context: Context) -> str:
     (name,) = context.auth_context()["x509_common_name"]
     return name.decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

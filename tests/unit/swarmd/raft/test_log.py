@@ -248,9 +248,7 @@ def test_any_steps_do_what_they_do_to_a_list(sequence: list[tuple[object, ...]])
                 if not agree and first <= dumb.commit:
                     continue
                 of.splice(entries(first, *new))
-                if not agree:
-                    dumb.terms = dumb.terms[: first - 1] + new
-                elif first - 1 + count > len(dumb.terms):
+                if not agree or first - 1 + count > len(dumb.terms):
                     dumb.terms = dumb.terms[: first - 1] + new
             case ("write",):
                 sequence_number += 1
@@ -269,6 +267,8 @@ def test_any_steps_do_what_they_do_to_a_list(sequence: list[tuple[object, ...]])
                 if index <= len(dumb.terms):
                     of.commit_to(index)
                     dumb.commit = max(dumb.commit, index)
+            case _:
+                raise AssertionError(step)
         assert terms(of) == dumb.terms
         assert of.commit == dumb.commit
         assert of.stable <= dumb.stable(), "nothing counts as durable that a crash could take"
@@ -298,6 +298,3 @@ def test_the_hints_of_two_logs_never_pass_over_an_agreement(one: list[int], othe
         prev = min(prev - 1, hint_index)
         assert prev >= agree
     assert prev == agree
-
-
-

@@ -46,9 +46,7 @@ def dumb_verdict(of: Config, votes: Mapping[int, bool]) -> Verdict:
 
     def won(given: Mapping[int, bool]) -> bool:
         yes = {voter for voter, granted in given.items() if granted}
-        return all(
-            any(quorum <= yes for quorum in quorums(set(half))) for half in (of.voters, of.outgoing)
-        )
+        return all(any(quorum <= yes for quorum in quorums(set(half))) for half in (of.voters, of.outgoing))
 
     if won(votes):
         return Verdict.WON
