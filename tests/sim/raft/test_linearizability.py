@@ -8,7 +8,7 @@ from tests.sim.raft.linearizability import FOREVER, Operation, explainable
 
 
 def history(*lines: str) -> list[Operation]:
-    """Make a history of lines like `w 1 at 0-5`, `r 1 at 2-9`, `cas 1>2 at 3-4`, `cas! 1>2 ...` (failed), `w 1 at 3-`."""
+    """Make a history of lines like `w 1 at 0-5`, `r 1 at 2-9`, `cas 1>2 at 3-4`, `cas! ...` (failed), `w 1 at 3-`."""
     operations = []
     for number, line in enumerate(lines):
         kind, what, _, times = line.split()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -338,3 +339,14 @@ async def test_random_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -
         assert journals[0] == journals[1] == journals[2]
         assert set(acknowledged) <= set(journals[0])
         assert len(acknowledged) == 75
+
+
+async def test_a_process_that_stood_still_starts_no_election(cluster: Cluster) -> None:
+    leader = await cluster.leader()
+    term = leader.node.term
+    for _ in range(3):
+        time.sleep(3 * QUICK.settings.election_ticks_max * QUICK.tick_ms / 1000)
+        await asyncio.sleep(0.2)
+    assert (await cluster.leader()) is leader
+    assert leader.node.term == term
+    assert leader.node.late_ticks > 0
