@@ -354,7 +354,7 @@ class Leadership:
         return self._log.config_index <= self._log.commit and not self._log.config.is_voter(self._id)
 
     def _follow_config(self, next_index: int) -> None:
-        """Follow new members from `next_index` on; keep telling those that left, as long as they may need to learn it."""
+        """Follow new members from `next_index` on; keep telling those that left while they may need to learn it."""
         config = self._log.config
         for member in config.members:
             if member.id != self._id and member.id not in self.progress:
