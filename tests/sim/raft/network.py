@@ -31,6 +31,8 @@ class SimNetwork:
         copies = 1
         if self._rng.random() < self.loss:
             copies = 0
+            if self._rng.random() < 0.2:
+                self._world.after(self._delay(), lambda: self._tell_of_loss(message))
         elif self._rng.random() < self.duplication:
             copies = 2
         if copies == 0 and report is not None:
@@ -52,6 +54,11 @@ class SimNetwork:
                 report(arrived)
 
         return arrive
+
+    def _tell_of_loss(self, message: messages.Message) -> None:
+        sender = self._world.members[message.sender]
+        if sender.running:
+            sender.step(events.Unreachable(to=message.to))
 
     def _delay(self) -> float:
         if self._rng.random() < self.straggler:

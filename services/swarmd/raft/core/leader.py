@@ -63,9 +63,9 @@ class Leadership:
             self._follow_config(entries[0].index)  # what a new member learns first is that it is one
         self.replicate()
 
-    def has_room_for(self, size_bytes: int) -> bool:
-        """Tell whether that much may be added to what is not committed yet; anything may be if that is nothing."""
-        waiting = self._uncommitted_bytes
+    def has_room_for(self, size_bytes: int, *, beside_bytes: int) -> bool:
+        """Tell whether an entry may be appended beside others of this step; a single one may be, whatever its size."""
+        waiting = self._uncommitted_bytes + beside_bytes
         return waiting == 0 or waiting + size_bytes <= self._settings.uncommitted_bytes_max
 
     @property

@@ -520,7 +520,7 @@ class RaftCore:
             entry = Entry(self.log.last_index + 1 + len(entries), self.term, EntryKind.COMMAND, proposal.data)
             if leadership is None or refusal is not None:
                 self._refuse(proposal.request_id, refusal or Refusal.NO_LEADER)
-            elif not leadership.has_room_for(size_bytes + entry.size_bytes):
+            elif not leadership.has_room_for(entry.size_bytes, beside_bytes=size_bytes):
                 self._refuse(proposal.request_id, Refusal.TOO_MUCH_UNCOMMITTED)
             else:
                 size_bytes += entry.size_bytes

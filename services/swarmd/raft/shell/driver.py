@@ -100,12 +100,10 @@ class RaftNode:
         self._proposals.fail_all(gone)
         self._reads.fail_all(gone)
         self._leadership.close()
-        failed = True
         try:
             await self._supervisor.__aexit__(kind, exc, trace)
-            failed = False
         finally:
-            await self._engine.stop(orderly=not failed)
+            await self._engine.stop()
 
     # ---- what is seen from outside
 

@@ -87,6 +87,7 @@ class Engine:
         self._pipeline = Pipeline()
         self._write: asyncio.Future[None] | None = None
         self._share: asyncio.TimerHandle | None = None
+        self._failed = False
         self._unapplied: deque[effects.Apply | effects.Restore] = deque()
         self._snapshot_due = False
         self._log_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-log")
@@ -120,36 +121,47 @@ class Engine:
         if self.core.config.voters == (self.core.id,):
             self.inbox.put_certainly(events.Campaign())  # there is nobody to wait for
 
-    async def stop(self, *, orderly: bool) -> None:
-        """Let what is being written end, after the tasks have; with `orderly`, vouch for what is on disk."""
+    async def stop(self) -> None:
+        """Let what is being written end, after the tasks have; vouch for what is on disk, unless that failed."""
         if self._share is not None:
             self._share.cancel()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._snapshot_thread.shutdown)
-        if orderly:
-            await loop.run_in_executor(self._log_thread, self._storage.close)
-        await loop.run_in_executor(None, self._log_thread.shutdown)
+        await asyncio.to_thread(self._snapshot_thread.shutdown)
+        if self._write is not None:
+            await asyncio.wait([self._write])
+            self._failed = self._failed or self._write.exception() is not None
+        if not self._failed:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._log_thread, self._storage.close)
+            except (OSError, errors.BeeyardError) as error:
+                _log.failure("raft_log_not_closed", error)  # all of it is durable all the same
+        await asyncio.to_thread(self._log_thread.shutdown)
 
     # ---- the two tasks
 
     async def _run(self) -> None:
-        while True:
-            happened = await self.inbox.take()
-            if self._write is not None and self._write.done():
-                write, self._write = self._write, None
-                write.result()  # a disk that failed ends the member
-                happened.insert(0, events.Persisted(sequence=self._pipeline.written()))
-            for event in happened:
-                for effect in self.core.step(event):
-                    self._perform(effect)
-                if isinstance(event, events.Tick):
-                    self._ticks += 1
-                    self._listener.ticked(self._ticks)
-            self._pump()
-            if self._unapplied:
-                await self._apply()
-            if self._share is None and self.core.commit_unshared:
-                self._share = asyncio.get_running_loop().call_later(SHARE_COMMIT_S, self._share_commit)
+        try:
+            while True:
+                await self._turn(await self.inbox.take())
+        except Exception:
+            self._failed = True
+            raise
+
+    async def _turn(self, happened: list[events.Event]) -> None:
+        if self._write is not None and self._write.done():
+            write, self._write = self._write, None
+            write.result()  # a disk that failed ends the member
+            happened.insert(0, events.Persisted(sequence=self._pipeline.written()))
+        for event in happened:
+            for effect in self.core.step(event):
+                self._perform(effect)
+            if isinstance(event, events.Tick):
+                self._ticks += 1
+                self._listener.ticked(self._ticks)
+        self._pump()
+        if self._unapplied:
+            await self._apply()
+        if self._share is None and self.core.commit_unshared:
+            self._share = asyncio.get_running_loop().call_later(SHARE_COMMIT_S, self._share_commit)
 
     async def _tick(self) -> None:
         tick_s = self._config.tick_ms / 1000
