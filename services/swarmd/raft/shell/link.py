@@ -6,10 +6,9 @@ What is in the queue when the stream breaks is dropped: raft says it again, and 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc.aio
 
@@ -17,7 +16,6 @@ from beeyard.swarm.v1 import raft_pb2 as pb
 from beeyard.swarm.v1 import raft_pb2_grpc as pb_grpc
 from services.kit import backoff, errors, log
 from services.kit.rpc import client
-from services.kit.rpc.errors import from_rpc_error
 from services.swarmd.raft.core.messages import AppendRequest
 from services.swarmd.raft.core.types import ENTRY_OVERHEAD_BYTES
 from services.swarmd.raft.shell import codec, wire
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from services.swarmd.raft.shell.ports import Receiver
 
 _log = log.get(__name__)
+
+_Exchange: TypeAlias = "grpc.aio.StreamUnaryCall[pb.ExchangeRequest, pb.ExchangeResponse]"
 
 QUEUE_MESSAGES_MAX: Final = 4096
 QUEUE_BYTES_MAX: Final = 64 << 20
@@ -82,11 +82,7 @@ class Link:
         try:
             while True:
                 await self._wakeup.wait()
-                call = self._stub.Exchange(metadata=self._metadata)
-                try:
-                    sent = await self._send_on(call)
-                finally:
-                    call.cancel()
+                sent = await self._stream()
                 attempt = 0 if sent else attempt + 1
                 self._drop_queue()
                 self._receiver.unreachable(self.member.id)
@@ -104,34 +100,42 @@ class Link:
             )
         )
 
-    async def _send_on(self, call: grpc.aio.StreamUnaryCall[pb.ExchangeRequest, pb.ExchangeResponse]) -> int:
-        """Send on this stream until it ends; return how many batches it took."""
+    async def _stream(self) -> int:
+        """Open a stream and send on it until it ends; return how many batches it took."""
         sent = 0
-        call.add_done_callback(lambda _: self._wakeup.set())
-        with contextlib.suppress(asyncio.InvalidStateError):  # it ended while we wrote; the reason is below
-            while not call.done():
-                batch = self._take_batch()
-                if batch.messages:
-                    try:
-                        await call.write(batch)
-                    except grpc.aio.AioRpcError:
-                        break
-                    sent += 1
-                else:
-                    self._wakeup.clear()
-                    if not call.done():
-                        await self._wakeup.wait()
-        await self._note_end(call, sent)
-        return sent
-
-    async def _note_end(
-        self, call: grpc.aio.StreamUnaryCall[pb.ExchangeRequest, pb.ExchangeResponse], sent: int
-    ) -> None:
         error: errors.BeeyardError | None = None
         try:
-            await call
-        except grpc.aio.AioRpcError as exc:
-            error = from_rpc_error(exc)
+            call = self._stub.Exchange(metadata=self._metadata)
+        except (errors.BeeyardError, grpc.aio.UsageError) as exc:  # not even a channel
+            _log.debug("raft_stream_not_opened", peer=f"{self.member.id:x}", error=str(exc))
+            return sent
+        call.add_done_callback(lambda _: self._wakeup.set())
+        try:
+            async for batch in self._batches(call):
+                await client.call(call.write(batch))
+                sent += 1
+            await client.call(call)
+        except asyncio.InvalidStateError:
+            error = await _end_of(call)  # it ended while we were about to write
+        except errors.BeeyardError as exc:
+            error = exc
+        finally:
+            call.cancel()
+        self._note_end(error, sent)
+        return sent
+
+    async def _batches(self, call: _Exchange) -> AsyncIterator[pb.ExchangeRequest]:
+        """Yield what is queued, as it comes, until the stream ends."""
+        while not call.done():
+            batch = self._take_batch()
+            if batch.messages:
+                yield batch
+            else:
+                self._wakeup.clear()
+                if not call.done():
+                    await self._wakeup.wait()
+
+    def _note_end(self, error: errors.BeeyardError | None, sent: int) -> None:
         if error is not None and error.reason == "MEMBER_REMOVED":
             self._receiver.removed()
         level = _log.info if sent or self._connected else _log.debug
@@ -158,6 +162,14 @@ class Link:
         self._queue.clear()
         self._queue_bytes = 0
         self._wakeup.clear()
+
+
+async def _end_of(call: _Exchange) -> errors.BeeyardError | None:
+    try:
+        await client.call(call)
+    except errors.BeeyardError as error:
+        return error
+    return None
 
 
 def _size_of(message: Message) -> int:

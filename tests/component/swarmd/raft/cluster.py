@@ -20,6 +20,7 @@ from services.kit.rpc import client
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.types import Context
 from services.kit.system import SystemClock
+from services.swarmd.gateway.redialing import RedialingChannel
 from services.swarmd.raft.core.membership import Member, of_voters
 from services.swarmd.raft.core.messages import VoteRequest
 from services.swarmd.raft.core.types import Settings
@@ -68,6 +69,8 @@ class Manager:
         self._root = root
         self.keys = KeyRing(bytes([member.id]) * 32)
         self.file_disk: FileDisk
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._credentials: grpc.ChannelCredentials
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.node: RaftNode
@@ -113,11 +116,28 @@ class Manager:
         identity = Identity(cluster_id="test", member_id=self.member.id)
         return Storage.create(self.disk(), self.keys, os.urandom, identity, config)
 
+    async def renew_certificate(self) -> None:
+        """Close all channels, shared as they are, and let the next calls show another certificate."""
+        self._credentials = self._cluster.authority.client(self.member.node_id)
+        await self._hang_up()
+
+    def _dial(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = client.channel_tls(address, self._credentials, SERVER_NAME)
+            self._channels[address] = channel
+        return channel
+
+    async def _hang_up(self) -> None:
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            await channel.close()
+
     async def _run(self, storage: Storage, ready: asyncio.Future[None]) -> None:
         authority = self._cluster.authority
-        credentials = authority.client(self.member.node_id)
+        self._credentials = authority.client(self.member.node_id)
         transport = GrpcTransport(
-            lambda peer: client.channel_tls(peer.address, credentials, SERVER_NAME),
+            lambda peer: RedialingChannel(lambda: self._dial(peer.address)),
             _common_name,
             self.member.address,
             SystemClock(),
@@ -144,6 +164,7 @@ class Manager:
                 await self._stop.wait()
         finally:
             await server.drain(0.1)
+            await self._hang_up()
             self.file_disk.close()
 
 

@@ -222,6 +222,17 @@ async def test_a_member_moves_to_another_address(cluster: Cluster) -> None:
     await all_have(cluster, "a")
 
 
+async def test_channels_that_are_closed_under_way_are_dialled_again(cluster: Cluster) -> None:
+    await propose(cluster, "0")
+    texts = ["0"]
+    for number in range(1, 4):
+        for manager in cluster.alive:
+            await manager.renew_certificate()
+        await propose(cluster, str(number))
+        texts.append(str(number))
+        await all_have(cluster, *texts)
+
+
 async def test_a_cluster_of_one_grows(tmp_path: Path) -> None:
     async with Cluster(tmp_path, founders=1) as cluster:
         await propose(cluster, "a")
