@@ -152,8 +152,9 @@ def concerns(old: objects_pb2.Task | None, new: objects_pb2.Task | None) -> bool
         return True
     running = objects_pb2.TASK_STATE_RUNNING
     assigned = objects_pb2.TASK_STATE_ASSIGNED
-    ended = old.status.state <= running < new.status.state
-    return ended or old.status.state < assigned <= new.status.state or old.node_id != new.node_id
+    ended = (old.status.state <= running) != (new.status.state <= running)
+    came_or_went = (old.status.state < assigned) != (new.status.state < assigned)
+    return ended or came_or_went or old.node_id != new.node_id
 
 
 def matters(old: objects_pb2.Task, new: objects_pb2.Task) -> bool:
