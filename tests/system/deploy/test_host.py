@@ -114,19 +114,10 @@ def test_containers_inherit_nothing_of_the_unit(serving: Host) -> None:
 def test_swarm(serving: Host) -> None:
     """What swarmd may do under its unit is enough for a manager; a client with a certificate gets in."""
     serving.run("swarmctl", "swarm", "init", "--advertise-addr", "127.0.0.1")
-    serving.run(
-        "swarmctl",
-        "service",
-        "create",
-        "--detach",
-        "--name",
-        "two",
-        "--replicas",
-        "2",
-        "box:1",
-        "sleep",
-        "1d",
-    )
+    # fmt: off
+    serving.run("swarmctl", "service", "create", "--detach", "--name", "two", "--replicas", "2",
+                "--stop-grace-period", "1s", "box:1", "sleep", "1d")
+    # fmt: on
     wait_for(lambda: _replicas(serving) == "2/2", "the service runs")
     serving.run("swarmctl", "context", "create", "--issue", "remote")
     serving.run("swarmctl", "context", "export", "remote", "/srv/remote.swarmcontext")
