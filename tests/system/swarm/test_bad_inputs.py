@@ -148,8 +148,10 @@ def test_a_huge_spec_is_refused(pair: Lab) -> None:
             control_pb2_grpc.ServiceServiceStub(channel).CreateService(
                 control_pb2.CreateServiceRequest(spec=spec)
             )
-        assert "SPEC_TOO_LARGE" in str(caught.value)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
         assert "is of 3MiB" in str(caught.value)
+        details = dict(caught.value.trailing_metadata())["grpc-status-details-bin"]  # type: ignore[attr-defined]
+        assert b"SPEC_TOO_LARGE" in details, "programs get the stable reason"
     assert not pair.rows("manager-1", "service", "ls")
 
 
