@@ -41,11 +41,12 @@ _ROLES = {"manager": objects.NODE_ROLE_MANAGER, "worker": objects.NODE_ROLE_WORK
 
 
 def get(session: Session, node: str) -> objects.Node:
-    """Read one node.
+    """Read one node; "self" is the one that --node names, if it does.
 
     Raises:
         errors.NotFound: NODE_NOT_FOUND.
     """
+    node = session.node if node == "self" and session.node else node
     response = session.call(
         api.Nodes.GetNode, pb.GetNodeRequest(node=node), timeout_s=swarm_lists.READ_TIMEOUT_S
     )

@@ -11,6 +11,7 @@ from beeyard.swarm.v1 import objects_pb2 as objects
 from cli import api, swarm_lists
 from cli.command import command, with_session
 from cli.specs.values import INT64_MAX, positive_milliseconds
+from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +26,20 @@ AVAILABILITIES = {
     "pause": objects.NODE_AVAILABILITY_PAUSE,
     "drain": objects.NODE_AVAILABILITY_DRAIN,
 }
+
+
+def _act_here(session: Session, action: str) -> None:
+    """Refuse --node for what concerns the node that is asked: it would otherwise hit that one instead.
+
+    Raises:
+        errors.Invalid: NODE_OPTION.
+    """
+    if session.node:
+        raise errors.Invalid(
+            f"swarm {action} acts on the node that swarmctl is aimed at, not on --node {session.node}: run it there,"
+            " or aim with --host",
+            reason="NODE_OPTION",
+        )
 
 
 def _apply_settings(spec: objects.ClusterSpec, given: Mapping[str, object]) -> None:
@@ -98,6 +113,7 @@ def init(
     **settings: object,
 ) -> None:
     """Initialize a swarm."""
+    _act_here(session, "init")
     spec = objects.ClusterSpec(
         default_address_pool=default_addr_pool,
         default_address_pool_mask=default_addr_pool_mask_length,
@@ -144,6 +160,7 @@ def join(
     remotes: tuple[str, ...],
 ) -> None:
     """Join a swarm as a node and/or manager."""
+    _act_here(session, "join")
     request = pb.JoinSwarmRequest(
         remote_addresses=[remote if ":" in remote else f"{remote}:2377" for remote in remotes],
         token=token,
@@ -182,6 +199,7 @@ def join_token(session: Session, role: str, *, quiet: bool, rotate: bool) -> Non
 @with_session
 def leave(session: Session, *, force: bool) -> None:
     """Leave the swarm."""
+    _act_here(session, "leave")
     session.call(api.Cluster.LeaveSwarm, pb.LeaveSwarmRequest(force=force), timeout_s=JOIN_TIMEOUT_S)
     print("Node left the swarm.")
 

@@ -344,12 +344,21 @@ def _slice(value: Any, *bounds: int) -> object:
     return value[bounds[0] if bounds else 0 : bounds[1] if len(bounds) > 1 else None]
 
 
+def _plain(value: object) -> object:
+    """Leave out the fields that are functions, such as `Label`: JSON has the data that they look into."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if not callable(item)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
 def _pad(value: object, before: int, after: int) -> str:
     return " " * before + show(value) + " " * after if show(value) else ""
 
 
 FUNCTIONS: Mapping[str, Callable[..., object]] = {
-    "json": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+    "json": lambda value: json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":")),
     "join": lambda value, by: show(by).join(show(item) for item in value),
     "split": lambda value, by: show(value).split(show(by)),
     "upper": lambda value: show(value).upper(),

@@ -104,10 +104,15 @@ def main(argv: Sequence[str]) -> int:
         return 1
     try:
         playground = Playground(name=options.name)
-        return int(_COMMANDS[options.command](playground, options) or 0)
+        code = int(_COMMANDS[options.command](playground, options) or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except PlaygroundError as exc:
         print(f"playground: {exc}", file=sys.stderr)
         return 1
+    return code
 
 
 # ------------------------------------------------------------------------------------------------ up and down

@@ -124,8 +124,10 @@ class Playground:
         try:
             return [Node(**entry) for entry in json.loads(self.plan_file.read_text())]
         except FileNotFoundError:
+            others = sorted(path.name for path in STATE_BASE.iterdir()) if STATE_BASE.is_dir() else []
+            known = f"; up are {', '.join(others)} (choose with --name)" if others else ""
             raise PlaygroundError(
-                f"playground {self.name!r} is not up: start it with `deploy/playground up --name {self.name}`"
+                f"playground {self.name!r} is not up: start it with `deploy/playground up --name {self.name}`{known}"
             ) from None
         except (ValueError, TypeError) as exc:
             raise PlaygroundError(

@@ -37,6 +37,8 @@ CLEAN_UP_WAIT_S = 5.0
 NAME_WAIT_S = 15.0
 """How long a new container waits for a name whose holder is being removed."""
 
+UNCHECKED = "health checks are kept with the container, but not run: its health will not be known"
+
 
 class Engine:
     """The containers.
@@ -162,7 +164,8 @@ class Engine:
         host = self._machine.host
         _, limits = resources.section(spec.resources, host, collections.defaultdict(lambda: (0, 0)))
         _, ulimits = rlimits.section(spec.resources.ulimits, host.hard_limits)
-        return (*limits, *ulimits)
+        health = spec.health is not None and spec.health.test[:1] not in ((), ("NONE",))
+        return (*limits, *ulimits, *((UNCHECKED,) if health else ()))
 
     async def start(self, actor: Actor) -> int:
         """Start it; return the pid of its init."""

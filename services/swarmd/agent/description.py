@@ -18,7 +18,6 @@ PLUGINS = (
     "Network/bridge",
     "Network/host",
     "Network/none",
-    "Volume/local",
 )
 
 

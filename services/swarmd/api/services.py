@@ -86,7 +86,7 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
                 metadata={"service_id": service_id},
             )
         return control_pb2.CreateServiceResponse(
-            service=made, warnings=[*warnings, *_port_warnings(made.spec)]
+            service=made, warnings=[*warnings, *_spec_warnings(made.spec)]
         )
 
     def _invented_name(self, service_id: str) -> str:
@@ -157,7 +157,7 @@ class ServiceServicer(control_pb2_grpc.ServiceServiceServicer):
         changed = self._get(current.id)
         _log.info("service_updated", service_id=current.id, rollback=request.rollback)
         if changed.spec.endpoint != current.spec.endpoint:
-            warnings += _port_warnings(changed.spec)
+            warnings += _spec_warnings(changed.spec)
         return control_pb2.UpdateServiceResponse(service=changed, warnings=warnings)
 
     async def RemoveService(
@@ -193,6 +193,16 @@ def _id_of(request_id: str) -> str:
         )
     digest = hashlib.sha256(b"service\0" + request_id.encode()).digest()
     return base36.render(digest[:_ID_BYTES], _ID_DIGITS)
+
+
+def _spec_warnings(spec: objects_pb2.ServiceSpec) -> list[str]:
+    """Say what of a spec is accepted but cannot be had fully."""
+    warnings = _port_warnings(spec)
+    if spec.task.container.health.test[:1] not in ([], ["NONE"]):
+        warnings.append(
+            "health checks are kept with the tasks, but not run: a task counts as running once it is started"
+        )
+    return warnings
 
 
 def _port_warnings(spec: objects_pb2.ServiceSpec) -> list[str]:

@@ -91,3 +91,8 @@ def test_names_the_columns_of_a_table() -> None:
 def test_any_text_gives_a_result_or_a_named_error(source: str) -> None:
     with contextlib.suppress(template.TemplateError):
         template.parse(source).render(VALUE)
+
+
+def test_json_leaves_functions_out() -> None:
+    row = {"ID": "abc", "Label": lambda name: name, "Ports": [{"x": 1}]}
+    assert template.parse("{{json .}}").render(row) == '{"ID":"abc","Ports":[{"x":1}]}'
