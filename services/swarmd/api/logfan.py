@@ -34,6 +34,8 @@ RECONNECT_BASE_S = 0.2
 RECONNECT_MAX_S = 5.0
 READ_TIMEOUT_S = 60.0
 """Of one task's log, when it is read to its present end only."""
+SILENCE_MAX_S = 8.0
+"""How long a node may say nothing while it reads to the present end: one that is frozen keeps its connection."""
 _NANOS = 1_000_000_000
 
 
@@ -140,10 +142,23 @@ class LogFan:
         timeout_s = None if self._request.follow else READ_TIMEOUT_S
         calls = client.stream(stub.GetLogs(place.request(source.container_id), timeout=timeout_s))
         async with contextlib.aclosing(calls) as responses:
-            async for response in responses:
+            while (response := await self._next(source, responses)) is not None:
                 if response.lines:
                     await self._queue.put(_lines(source, response.lines))
                     place.advance(response.lines[-1].time)
+
+    async def _next(
+        self, source: Source, responses: AsyncGenerator[container_pb2.GetLogsResponse, None]
+    ) -> container_pb2.GetLogsResponse | None:
+        """Return what comes next, None at the end."""
+        try:
+            async with asyncio.timeout(None if self._request.follow else SILENCE_MAX_S):
+                return await anext(responses, None)
+        except TimeoutError:
+            raise errors.Unavailable(
+                f"node {source.node_id} does not answer: nothing came for {SILENCE_MAX_S:.0f} s",
+                reason="NODE_UNREACHABLE",
+            ) from None
 
     async def _gap(self, source: Source, reason: str) -> None:
         gap = control_pb2.LogGap(node_id=source.node_id, task_id=source.task_id, reason=reason)
