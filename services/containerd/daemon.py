@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2_grpc
 from beeyard.system.v1 import system_pb2_grpc
-from services.containerd import hostfacts
+from services.containerd import execs_left, hostfacts
 from services.containerd.api.containers import ContainerService, Parts
 from services.containerd.api.system import SystemService
 from services.containerd.cgroups import attach_speed, hierarchy
@@ -112,6 +112,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             clean_up=clean_up,
         )
         await recovery.run()
+        execs_left.clear(machine.layout, supervisor)
 
         upkeep = Upkeep(engine, machine, clock)
         supervisor.spawn(Rotator(upkeep.watched_logs, clock).run(), name="rotate logs")

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.actor import Exit
 from services.containerd.model.events import Action
 from services.containerd.model.status import State
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 STARTS_MAX = 8
 RUNNING_MAX = 1_000
 """Of all containers together."""
-_DIRECTORY = "exec"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,8 @@ class Session:
 class Execs:
     """Starts execs, and knows those that run.
 
-    An exec belongs to the daemon that started it: when that dies the process runs on, and how it ends is lost.
+    An exec belongs to the daemon that started it: when that dies the process runs on, and how it ends is lost. The
+    next daemon takes away what is left of it (`execs_left`).
     """
 
     def __init__(self, machine: Machine, supervisor: Supervisor, clock: Clock, new_id: NewId) -> None:
@@ -101,14 +102,25 @@ class Execs:
         if len(self._sessions) >= RUNNING_MAX:
             raise errors.Exhausted(f"{RUNNING_MAX} execs run already", reason="TOO_MANY_EXECS")
         exec_id = self._new_id()
-        directory = self._machine.layout.bundle(actor.record.id).path / _DIRECTORY / exec_id
+        directory = self._machine.layout.bundle(actor.record.id).path / conmon_exec.DIRECTORY / exec_id
         async with contextlib.AsyncExitStack() as opened:
             opened.callback(shutil.rmtree, directory, ignore_errors=True)
             actor.tell(Action.EXEC_CREATE, execID=exec_id)
             async with self._slots:
-                section = await asyncio.to_thread(self._section, actor, request)
-                directory.mkdir(mode=0o700, parents=True)
-                atomic.write(directory / conmon_exec.PROCESS_FILE, json.dumps(section).encode(), fsync=False)
+                try:
+                    section = await asyncio.to_thread(self._section, actor, request)
+                    directory.parent.mkdir(
+                        mode=0o700, exist_ok=True
+                    )  # never the bundle: it may just have gone
+                    directory.mkdir(mode=0o700)
+                    atomic.write(
+                        directory / conmon_exec.PROCESS_FILE, json.dumps(section).encode(), fsync=False
+                    )
+                except FileNotFoundError as exc:
+                    raise errors.FailedPrecondition(
+                        f"container {actor.record.name}: it has just ended", reason="CONTAINER_NOT_RUNNING"
+                    ) from exc
+                faults.reached("exec.written")
                 running = await opened.enter_async_context(ExecProcess(directory))
                 pid = await self._begin(actor, request, directory, running, hub)
             session = Session(
@@ -145,9 +157,10 @@ class Execs:
             stdin=request.stdin,
         )
         await running.prepare(machine.spawners[flavour.private_namespace], arguments)
+        faults.reached("exec.ready")
         await hub.begin(directory, stays=request.stdin)
         try:
-            return await running.begin()
+            pid = await running.begin()
         except CreateFailed as exc:
             await hub.end()
             code = oci_cli.start_exit_code(exc.message, request.argv[0])
@@ -158,6 +171,8 @@ class Execs:
                     "exit_code": str(code if code != oci_cli.EXIT_DAEMON else oci_cli.EXIT_CANNOT_EXECUTE)
                 },
             ) from exc
+        faults.reached("exec.begun")
+        return pid
 
     async def _until_end(
         self, actor: Actor, exec_id: str, running: ExecProcess, hub: Hub, opened: contextlib.AsyncExitStack
@@ -168,6 +183,7 @@ class Execs:
                 ended = Exit(exit_code=code)
             except errors.BeeyardError as exc:
                 ended = Exit(exit_code=255, error=exc.message)
+            faults.reached("exec.ended")
             await hub.end()
             self._sessions.pop(exec_id, None)
             actor.tell(Action.EXEC_DIE, execID=exec_id, exitCode=str(ended.exit_code))

@@ -1,7 +1,8 @@
 """Fault points: places at which a test can make the daemon die, to prove that recovery finds a way on from each.
 
 `BEEYARD_FAULT=<point>` in the daemon's environment makes it kill itself (SIGKILL: no handler, no `finally`) when it
-gets there. Without the variable a point costs one comparison. Only tests set it.
+gets there; `<point>:<n>` when it gets there for the nth time. Without the variable a point costs one comparison. Only
+tests set it.
 """
 
 from __future__ import annotations
@@ -36,10 +37,22 @@ POINTS = (
 )
 """In the order in which a container's life passes them."""
 
-_armed = os.environ.get(VARIABLE, "")
+EXEC_POINTS = (
+    "exec.written",
+    "exec.ready",
+    "exec.begun",
+    "exec.ended",
+)
+"""In the order in which an exec passes them."""
+
+_armed, _, _times = os.environ.get(VARIABLE, "").partition(":")
+_left = int(_times or "1")
 
 
 def reached(point: str) -> None:
     """Die here if the environment says so."""
+    global _left
     if point == _armed:
-        os.kill(os.getpid(), signal.SIGKILL)
+        _left -= 1
+        if not _left:
+            os.kill(os.getpid(), signal.SIGKILL)

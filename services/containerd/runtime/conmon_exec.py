@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from services.containerd.runtime import conmon
@@ -19,8 +20,7 @@ from services.containerd.runtime.spawn import wait
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
     from services.containerd.runtime.flavour import Flavour
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from services.containerd.runtime.spawn import Spawner
 
 START_TIMEOUT_S = 60.0
+DIRECTORY = "exec"
+"""Below a container's bundle; holds a directory per exec."""
 PROCESS_FILE = "process.json"
 
 
@@ -65,6 +67,16 @@ def argv(
     if tty:
         arguments.append("-t")
     return arguments
+
+
+def directory_of(arguments: Sequence[str]) -> str | None:
+    """Return the directory of the exec that a command line runs, None if it is no conmon of an exec."""
+    if not arguments or Path(arguments[0]).name != "conmon" or "-e" not in arguments:
+        return None
+    try:
+        return arguments[arguments.index("-b") + 1]
+    except (ValueError, IndexError):
+        return None
 
 
 class ExecProcess:

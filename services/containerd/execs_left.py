@@ -1,0 +1,65 @@
+"""What a daemon that is gone has left of its execs: directories, which go when their conmon has ended.
+
+The processes run on, as their container does; an exec that was being started when the daemon died starts all the same,
+because conmon takes the end of its pipes for leave to begin. Nobody can be told how they end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from services.containerd.kernel import processes
+from services.containerd.runtime import conmon_exec
+from services.kit import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.containerd.runtime.layout import Layout
+    from services.kit.tasks import Supervisor
+
+_log = log.get(__name__)
+
+
+def clear(layout: Layout, supervisor: Supervisor) -> None:
+    """Remove the directories of execs that have ended, and see to those that run. Before one is started."""
+    directories = [
+        directory
+        for bundle in layout.bundles.iterdir()
+        if (bundle / conmon_exec.DIRECTORY).is_dir()
+        for directory in (bundle / conmon_exec.DIRECTORY).iterdir()
+    ]
+    if not directories:
+        return
+    monitors: dict[str, list[int]] = {}
+    for pid, arguments in processes.command_lines():
+        if (path := conmon_exec.directory_of(arguments)) is not None:
+            monitors.setdefault(path, []).append(pid)
+    running = 0
+    for directory in directories:
+        fds = [fd for pid in monitors.get(str(directory), ()) if (fd := _hold(pid)) is not None]
+        if fds:
+            running += 1
+            supervisor.spawn(_remove_after(directory, fds), f"exec {directory.name[:12]}", critical=False)
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    _log.info("execs_left", found=len(directories), running=running)
+
+
+def _hold(pid: int) -> int | None:
+    process = processes.reference(pid)
+    return processes.open_fd(process) if process is not None else None
+
+
+async def _remove_after(directory: Path, fds: list[int]) -> None:
+    """Wait for all processes (a conmon that is just starting is two), then remove."""
+    with contextlib.ExitStack() as opened:
+        for fd in fds:
+            opened.callback(os.close, fd)
+        for fd in fds:
+            await processes.wait_fd(fd)
+    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
