@@ -769,6 +769,7 @@ class Container(message.Message):
     SIZE_RW_BYTES_FIELD_NUMBER: builtins.int
     SIZE_ROOT_BYTES_FIELD_NUMBER: builtins.int
     ARGV_FIELD_NUMBER: builtins.int
+    MOUNT_POINTS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """64 hex digits."""
     name: builtins.str
@@ -801,6 +802,10 @@ class Container(message.Message):
     def argv(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Command that runs, after the image's entry point and command were applied."""
 
+    @builtins.property
+    def mount_points(self) -> containers.RepeatedCompositeFieldContainer[MountPoint]:
+        """What is mounted when it runs: its own mounts, volumes of its image, and those taken from other containers."""
+
     def __init__(
         self,
         *,
@@ -816,10 +821,59 @@ class Container(message.Message):
         size_rw_bytes: builtins.int = ...,
         size_root_bytes: builtins.int = ...,
         argv: abc.Iterable[builtins.str] | None = ...,
+        mount_points: abc.Iterable[MountPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "name", b"name", "runtime", b"runtime", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "mount_points", b"mount_points", "name", b"name", "runtime", b"runtime", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MountPoint(message.Message):
+    """MountPoint is a mount as it was settled when the container was created."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    DESTINATION_FIELD_NUMBER: builtins.int
+    DRIVER_FIELD_NUMBER: builtins.int
+    READ_ONLY_FIELD_NUMBER: builtins.int
+    PROPAGATION_FIELD_NUMBER: builtins.int
+    ANONYMOUS_FIELD_NUMBER: builtins.int
+    type: spec_pb2.MountType.ValueType
+    """Type."""
+    name: builtins.str
+    """Name of the volume; 64 hex digits for an anonymous one."""
+    source: builtins.str
+    """Path of the host, or the image."""
+    destination: builtins.str
+    """Absolute path in the container."""
+    driver: builtins.str
+    """Driver of the volume."""
+    read_only: builtins.bool
+    """Read-only."""
+    propagation: builtins.str
+    """rprivate, private, rshared, shared, rslave, slave; for binds."""
+    anonymous: builtins.bool
+    """The volume was made for this container without a name."""
+    def __init__(
+        self,
+        *,
+        type: spec_pb2.MountType.ValueType = ...,
+        name: builtins.str = ...,
+        source: builtins.str = ...,
+        destination: builtins.str = ...,
+        driver: builtins.str = ...,
+        read_only: builtins.bool = ...,
+        propagation: builtins.str = ...,
+        anonymous: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["anonymous", b"anonymous", "destination", b"destination", "driver", b"driver", "name", b"name", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from beeyard.container.v1 import filter_pb2 as beeyard_dot_container_dot_v1_dot_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!beeyard/container/v1/volume.proto\x12\x14\x62\x65\x65yard.container.v1\x1a!beeyard/container/v1/filter.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x02\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x12\n\nmountpoint\x18\x03 \x01(\t\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.beeyard.container.v1.Volume.LabelsEntry\x12:\n\x07options\x18\x05 \x03(\x0b\x32).beeyard.container.v1.Volume.OptionsEntry\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tanonymous\x18\x07 \x01(\x08\x12\x17\n\x0f\x63ontainer_count\x18\x08 \x01(\r\x12\x12\n\nsize_bytes\x18\t \x01(\x04\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x02\n\x13\x43reateVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x45\n\x06labels\x18\x03 \x03(\x0b\x32\x35.beeyard.container.v1.CreateVolumeRequest.LabelsEntry\x12G\n\x07options\x18\x04 \x03(\x0b\x32\x36.beeyard.container.v1.CreateVolumeRequest.OptionsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x14\x43reateVolumeResponse\x12,\n\x06volume\x18\x01 \x01(\x0b\x32\x1c.beeyard.container.v1.Volume\"\xd5\x01\n\x12ListVolumesRequest\x12\x46\n\x07\x66ilters\x18\x01 \x03(\x0b\x32\x35.beeyard.container.v1.ListVolumesRequest.FiltersEntry\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x1aP\n\x0c\x46iltersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .beeyard.container.v1.StringList:\x02\x38\x01\"]\n\x13ListVolumesResponse\x12-\n\x07volumes\x18\x01 \x03(\x0b\x32\x1c.beeyard.container.v1.Volume\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x11GetVolumeResponse\x12,\n\x06volume\x18\x01 \x01(\x0b\x32\x1c.beeyard.container.v1.Volume\"2\n\x13RemoveVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14RemoveVolumeResponse\"\xbd\x01\n\x13PruneVolumesRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12G\n\x07\x66ilters\x18\x02 \x03(\x0b\x32\x36.beeyard.container.v1.PruneVolumesRequest.FiltersEntry\x1aP\n\x0c\x46iltersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .beeyard.container.v1.StringList:\x02\x38\x01\"@\n\x14PruneVolumesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x03(\t\x12\x17\n\x0freclaimed_bytes\x18\x02 \x01(\x04\"#\n\x13\x45xportVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x14\x45xportVolumeResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"f\n\x13ImportVolumeRequest\x12\x36\n\x04spec\x18\x01 \x01(\x0b\x32&.beeyard.container.v1.ImportVolumeSpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\" \n\x10ImportVolumeSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14ImportVolumeResponse\"4\n\x12\x43loneVolumeRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"C\n\x13\x43loneVolumeResponse\x12,\n\x06volume\x18\x01 \x01(\x0b\x32\x1c.beeyard.container.v1.Volume2\xbc\x06\n\rVolumeService\x12\x65\n\x0c\x43reateVolume\x12).beeyard.container.v1.CreateVolumeRequest\x1a*.beeyard.container.v1.CreateVolumeResponse\x12\x62\n\x0bListVolumes\x12(.beeyard.container.v1.ListVolumesRequest\x1a).beeyard.container.v1.ListVolumesResponse\x12\\\n\tGetVolume\x12&.beeyard.container.v1.GetVolumeRequest\x1a\'.beeyard.container.v1.GetVolumeResponse\x12\x65\n\x0cRemoveVolume\x12).beeyard.container.v1.RemoveVolumeRequest\x1a*.beeyard.container.v1.RemoveVolumeResponse\x12\x65\n\x0cPruneVolumes\x12).beeyard.container.v1.PruneVolumesRequest\x1a*.beeyard.container.v1.PruneVolumesResponse\x12g\n\x0c\x45xportVolume\x12).beeyard.container.v1.ExportVolumeRequest\x1a*.beeyard.container.v1.ExportVolumeResponse0\x01\x12g\n\x0cImportVolume\x12).beeyard.container.v1.ImportVolumeRequest\x1a*.beeyard.container.v1.ImportVolumeResponse(\x01\x12\x62\n\x0b\x43loneVolume\x12(.beeyard.container.v1.CloneVolumeRequest\x1a).beeyard.container.v1.CloneVolumeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!beeyard/container/v1/volume.proto\x12\x14\x62\x65\x65yard.container.v1\x1a!beeyard/container/v1/filter.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x02\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x12\n\nmountpoint\x18\x03 \x01(\t\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.beeyard.container.v1.Volume.LabelsEntry\x12:\n\x07options\x18\x05 \x03(\x0b\x32).beeyard.container.v1.Volume.OptionsEntry\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tanonymous\x18\x07 \x01(\x08\x12\x17\n\x0f\x63ontainer_count\x18\x08 \x01(\r\x12\x12\n\nsize_bytes\x18\t \x01(\x04\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x02\n\x13\x43reateVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x45\n\x06labels\x18\x03 \x03(\x0b\x32\x35.beeyard.container.v1.CreateVolumeRequest.LabelsEntry\x12G\n\x07options\x18\x04 \x03(\x0b\x32\x36.beeyard.container.v1.CreateVolumeRequest.OptionsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x14\x43reateVolumeResponse\x12,\n\x06volume\x18\x01 \x01(\x0b\x32\x1c.beeyard.container.v1.Volume\"\xe3\x01\n\x12ListVolumesRequest\x12\x46\n\x07\x66ilters\x18\x01 \x03(\x0b\x32\x35.beeyard.container.v1.ListVolumesRequest.FiltersEntry\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x08\x1aP\n\x0c\x46iltersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .beeyard.container.v1.StringList:\x02\x38\x01\"]\n\x13ListVolumesResponse\x12-\n\x07volumes\x18\x01 \x03(\x0b\x32\x1c.beeyard.container.v1.Volume\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x10GetVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x08\"A\n\x11GetVolumeResponse\x12,\n\x06volume\x18\x01 \x01(\x0b\x32\x1c.beeyard.container.v1.Volume\"2\n\x13RemoveVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14RemoveVolumeResponse\"\xbd\x01\n\x13PruneVolumesRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12G\n\x07\x66ilters\x18\x02 \x03(\x0b\x32\x36.beeyard.container.v1.PruneVolumesRequest.FiltersEntry\x1aP\n\x0c\x46iltersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .beeyard.container.v1.StringList:\x02\x38\x01\"@\n\x14PruneVolumesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x03(\t\x12\x17\n\x0freclaimed_bytes\x18\x02 \x01(\x04\"#\n\x13\x45xportVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x14\x45xportVolumeResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"f\n\x13ImportVolumeRequest\x12\x36\n\x04spec\x18\x01 \x01(\x0b\x32&.beeyard.container.v1.ImportVolumeSpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\" \n\x10ImportVolumeSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14ImportVolumeResponse\"4\n\x12\x43loneVolumeRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"C\n\x13\x43loneVolumeResponse\x12,\n\x06volume\x18\x01 \x01(\x0b\x32\x1c.beeyard.container.v1.Volume2\xbc\x06\n\rVolumeService\x12\x65\n\x0c\x43reateVolume\x12).beeyard.container.v1.CreateVolumeRequest\x1a*.beeyard.container.v1.CreateVolumeResponse\x12\x62\n\x0bListVolumes\x12(.beeyard.container.v1.ListVolumesRequest\x1a).beeyard.container.v1.ListVolumesResponse\x12\\\n\tGetVolume\x12&.beeyard.container.v1.GetVolumeRequest\x1a\'.beeyard.container.v1.GetVolumeResponse\x12\x65\n\x0cRemoveVolume\x12).beeyard.container.v1.RemoveVolumeRequest\x1a*.beeyard.container.v1.RemoveVolumeResponse\x12\x65\n\x0cPruneVolumes\x12).beeyard.container.v1.PruneVolumesRequest\x1a*.beeyard.container.v1.PruneVolumesResponse\x12g\n\x0c\x45xportVolume\x12).beeyard.container.v1.ExportVolumeRequest\x1a*.beeyard.container.v1.ExportVolumeResponse0\x01\x12g\n\x0cImportVolume\x12).beeyard.container.v1.ImportVolumeRequest\x1a*.beeyard.container.v1.ImportVolumeResponse(\x01\x12\x62\n\x0b\x43loneVolume\x12(.beeyard.container.v1.CloneVolumeRequest\x1a).beeyard.container.v1.CloneVolumeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,39 +60,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEVOLUMERESPONSE']._serialized_start=806
   _globals['_CREATEVOLUMERESPONSE']._serialized_end=874
   _globals['_LISTVOLUMESREQUEST']._serialized_start=877
-  _globals['_LISTVOLUMESREQUEST']._serialized_end=1090
-  _globals['_LISTVOLUMESREQUEST_FILTERSENTRY']._serialized_start=1010
-  _globals['_LISTVOLUMESREQUEST_FILTERSENTRY']._serialized_end=1090
-  _globals['_LISTVOLUMESRESPONSE']._serialized_start=1092
-  _globals['_LISTVOLUMESRESPONSE']._serialized_end=1185
-  _globals['_GETVOLUMEREQUEST']._serialized_start=1187
-  _globals['_GETVOLUMEREQUEST']._serialized_end=1219
-  _globals['_GETVOLUMERESPONSE']._serialized_start=1221
-  _globals['_GETVOLUMERESPONSE']._serialized_end=1286
-  _globals['_REMOVEVOLUMEREQUEST']._serialized_start=1288
-  _globals['_REMOVEVOLUMEREQUEST']._serialized_end=1338
-  _globals['_REMOVEVOLUMERESPONSE']._serialized_start=1340
-  _globals['_REMOVEVOLUMERESPONSE']._serialized_end=1362
-  _globals['_PRUNEVOLUMESREQUEST']._serialized_start=1365
-  _globals['_PRUNEVOLUMESREQUEST']._serialized_end=1554
-  _globals['_PRUNEVOLUMESREQUEST_FILTERSENTRY']._serialized_start=1010
-  _globals['_PRUNEVOLUMESREQUEST_FILTERSENTRY']._serialized_end=1090
-  _globals['_PRUNEVOLUMESRESPONSE']._serialized_start=1556
-  _globals['_PRUNEVOLUMESRESPONSE']._serialized_end=1620
-  _globals['_EXPORTVOLUMEREQUEST']._serialized_start=1622
-  _globals['_EXPORTVOLUMEREQUEST']._serialized_end=1657
-  _globals['_EXPORTVOLUMERESPONSE']._serialized_start=1659
-  _globals['_EXPORTVOLUMERESPONSE']._serialized_end=1696
-  _globals['_IMPORTVOLUMEREQUEST']._serialized_start=1698
-  _globals['_IMPORTVOLUMEREQUEST']._serialized_end=1800
-  _globals['_IMPORTVOLUMESPEC']._serialized_start=1802
-  _globals['_IMPORTVOLUMESPEC']._serialized_end=1834
-  _globals['_IMPORTVOLUMERESPONSE']._serialized_start=1836
-  _globals['_IMPORTVOLUMERESPONSE']._serialized_end=1858
-  _globals['_CLONEVOLUMEREQUEST']._serialized_start=1860
-  _globals['_CLONEVOLUMEREQUEST']._serialized_end=1912
-  _globals['_CLONEVOLUMERESPONSE']._serialized_start=1914
-  _globals['_CLONEVOLUMERESPONSE']._serialized_end=1981
-  _globals['_VOLUMESERVICE']._serialized_start=1984
-  _globals['_VOLUMESERVICE']._serialized_end=2812
+  _globals['_LISTVOLUMESREQUEST']._serialized_end=1104
+  _globals['_LISTVOLUMESREQUEST_FILTERSENTRY']._serialized_start=1024
+  _globals['_LISTVOLUMESREQUEST_FILTERSENTRY']._serialized_end=1104
+  _globals['_LISTVOLUMESRESPONSE']._serialized_start=1106
+  _globals['_LISTVOLUMESRESPONSE']._serialized_end=1199
+  _globals['_GETVOLUMEREQUEST']._serialized_start=1201
+  _globals['_GETVOLUMEREQUEST']._serialized_end=1247
+  _globals['_GETVOLUMERESPONSE']._serialized_start=1249
+  _globals['_GETVOLUMERESPONSE']._serialized_end=1314
+  _globals['_REMOVEVOLUMEREQUEST']._serialized_start=1316
+  _globals['_REMOVEVOLUMEREQUEST']._serialized_end=1366
+  _globals['_REMOVEVOLUMERESPONSE']._serialized_start=1368
+  _globals['_REMOVEVOLUMERESPONSE']._serialized_end=1390
+  _globals['_PRUNEVOLUMESREQUEST']._serialized_start=1393
+  _globals['_PRUNEVOLUMESREQUEST']._serialized_end=1582
+  _globals['_PRUNEVOLUMESREQUEST_FILTERSENTRY']._serialized_start=1024
+  _globals['_PRUNEVOLUMESREQUEST_FILTERSENTRY']._serialized_end=1104
+  _globals['_PRUNEVOLUMESRESPONSE']._serialized_start=1584
+  _globals['_PRUNEVOLUMESRESPONSE']._serialized_end=1648
+  _globals['_EXPORTVOLUMEREQUEST']._serialized_start=1650
+  _globals['_EXPORTVOLUMEREQUEST']._serialized_end=1685
+  _globals['_EXPORTVOLUMERESPONSE']._serialized_start=1687
+  _globals['_EXPORTVOLUMERESPONSE']._serialized_end=1724
+  _globals['_IMPORTVOLUMEREQUEST']._serialized_start=1726
+  _globals['_IMPORTVOLUMEREQUEST']._serialized_end=1828
+  _globals['_IMPORTVOLUMESPEC']._serialized_start=1830
+  _globals['_IMPORTVOLUMESPEC']._serialized_end=1862
+  _globals['_IMPORTVOLUMERESPONSE']._serialized_start=1864
+  _globals['_IMPORTVOLUMERESPONSE']._serialized_end=1886
+  _globals['_CLONEVOLUMEREQUEST']._serialized_start=1888
+  _globals['_CLONEVOLUMEREQUEST']._serialized_end=1940
+  _globals['_CLONEVOLUMERESPONSE']._serialized_start=1942
+  _globals['_CLONEVOLUMERESPONSE']._serialized_end=2009
+  _globals['_VOLUMESERVICE']._serialized_start=2012
+  _globals['_VOLUMESERVICE']._serialized_end=2840
 # @@protoc_insertion_point(module_scope)

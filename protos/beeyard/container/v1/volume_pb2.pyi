@@ -246,10 +246,13 @@ class ListVolumesRequest(message.Message):
     FILTERS_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """At most this many; 0 is the server's limit of 1000."""
     page_token: builtins.str
     """From the previous response."""
+    size: builtins.bool
+    """Sum up the bytes of each: reads every directory."""
     @builtins.property
     def filters(self) -> containers.MessageMap[builtins.str, filter_pb2.StringList]:
         """dangling, driver, label, name."""
@@ -260,10 +263,11 @@ class ListVolumesRequest(message.Message):
         filters: abc.Mapping[builtins.str, filter_pb2.StringList] | None = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        size: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["filters", b"filters", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filters", b"filters", "page_size", b"page_size", "page_token", b"page_token", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,16 +304,20 @@ class GetVolumeRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name."""
+    size: builtins.bool
+    """Sum up its bytes: reads every directory."""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        size: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,7 +415,7 @@ class PruneVolumesRequest(message.Message):
     """Named ones too."""
     @builtins.property
     def filters(self) -> containers.MessageMap[builtins.str, filter_pb2.StringList]:
-        """label, label!."""
+        """label, label!, all."""
 
     def __init__(
         self,

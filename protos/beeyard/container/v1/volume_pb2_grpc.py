@@ -28,7 +28,8 @@ if _version_not_supported:
 class VolumeServiceStub:
     """VolumeService keeps the volumes of one node.
 
-    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, NAME_IN_USE, SPEC_INVALID, DISK_FULL.
+    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, VOLUME_EXISTS (with other options), VOLUME_NOT_EMPTY,
+    VOLUME_DRIVER_UNKNOWN, VOLUME_MOUNT_FAILED, SPEC_INVALID, FILTER_INVALID, DISK_FULL.
     """
 
     def __init__(self, channel):
@@ -82,7 +83,8 @@ class VolumeServiceStub:
 class VolumeServiceServicer:
     """VolumeService keeps the volumes of one node.
 
-    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, NAME_IN_USE, SPEC_INVALID, DISK_FULL.
+    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, VOLUME_EXISTS (with other options), VOLUME_NOT_EMPTY,
+    VOLUME_DRIVER_UNKNOWN, VOLUME_MOUNT_FAILED, SPEC_INVALID, FILTER_INVALID, DISK_FULL.
     """
 
     def CreateVolume(self, request, context):
@@ -195,7 +197,8 @@ def add_VolumeServiceServicer_to_server(servicer, server):
 class VolumeService:
     """VolumeService keeps the volumes of one node.
 
-    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, NAME_IN_USE, SPEC_INVALID, DISK_FULL.
+    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, VOLUME_EXISTS (with other options), VOLUME_NOT_EMPTY,
+    VOLUME_DRIVER_UNKNOWN, VOLUME_MOUNT_FAILED, SPEC_INVALID, FILTER_INVALID, DISK_FULL.
     """
 
     @staticmethod

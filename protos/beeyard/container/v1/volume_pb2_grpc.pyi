@@ -15,7 +15,8 @@ GRPC_VERSION: str
 class VolumeServiceStub:
     """VolumeService keeps the volumes of one node.
 
-    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, NAME_IN_USE, SPEC_INVALID, DISK_FULL.
+    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, VOLUME_EXISTS (with other options), VOLUME_NOT_EMPTY,
+    VOLUME_DRIVER_UNKNOWN, VOLUME_MOUNT_FAILED, SPEC_INVALID, FILTER_INVALID, DISK_FULL.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -39,7 +40,8 @@ class VolumeServiceStub:
 class VolumeServiceServicer(metaclass=abc_1.ABCMeta):
     """VolumeService keeps the volumes of one node.
 
-    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, NAME_IN_USE, SPEC_INVALID, DISK_FULL.
+    Error reasons: VOLUME_NOT_FOUND, VOLUME_IN_USE, VOLUME_EXISTS (with other options), VOLUME_NOT_EMPTY,
+    VOLUME_DRIVER_UNKNOWN, VOLUME_MOUNT_FAILED, SPEC_INVALID, FILTER_INVALID, DISK_FULL.
     """
 
     @abc_1.abstractmethod
