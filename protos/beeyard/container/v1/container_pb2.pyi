@@ -177,8 +177,11 @@ class CreateContainerRequest(message.Message):
 
     SPEC_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Caller's id of this request, for safe retries; at most 128 characters."""
+    image_id: builtins.str
+    """Id of the image to make it from. Empty: what `spec.image` names, which is only shown otherwise."""
     @builtins.property
     def spec(self) -> spec_pb2.ContainerSpec:
         """What to make."""
@@ -188,10 +191,11 @@ class CreateContainerRequest(message.Message):
         *,
         spec: spec_pb2.ContainerSpec | None = ...,
         request_id: builtins.str = ...,
+        image_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["image_id", b"image_id", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,16 +236,20 @@ class StartContainerRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     CONTAINER_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
     container: builtins.str
     """Id, prefix or name."""
+    holder: builtins.str
+    """Of a container that is held: by whom."""
     def __init__(
         self,
         *,
         container: builtins.str = ...,
+        holder: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "holder", b"holder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,6 +482,7 @@ class RemoveContainerRequest(message.Message):
     FORCE_FIELD_NUMBER: builtins.int
     VOLUMES_FIELD_NUMBER: builtins.int
     IGNORE_MISSING_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
     container: builtins.str
     """Id, prefix or name."""
     force: builtins.bool
@@ -482,6 +491,8 @@ class RemoveContainerRequest(message.Message):
     """Remove its anonymous volumes too."""
     ignore_missing: builtins.bool
     """A missing container is not an error."""
+    holder: builtins.str
+    """Of a container that is held: by whom."""
     def __init__(
         self,
         *,
@@ -489,10 +500,11 @@ class RemoveContainerRequest(message.Message):
         force: builtins.bool = ...,
         volumes: builtins.bool = ...,
         ignore_missing: builtins.bool = ...,
+        holder: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "force", b"force", "ignore_missing", b"ignore_missing", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "force", b"force", "holder", b"holder", "ignore_missing", b"ignore_missing", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -893,6 +905,7 @@ class ContainerStatus(message.Message):
     RESTART_COUNT_FIELD_NUMBER: builtins.int
     HEALTH_FIELD_NUMBER: builtins.int
     NETWORK_FIELD_NUMBER: builtins.int
+    HELD_BY_FIELD_NUMBER: builtins.int
     state: ContainerState.ValueType
     """State."""
     pid: builtins.int
@@ -905,6 +918,8 @@ class ContainerStatus(message.Message):
     """Why it could not start or run, for people."""
     restart_count: builtins.int
     """Restarts by the restart policy."""
+    held_by: builtins.str
+    """Who holds it (`HoldContainer`); empty if nobody does."""
     @builtins.property
     def started_at(self) -> timestamp_pb2.Timestamp:
         """Last start."""
@@ -934,10 +949,11 @@ class ContainerStatus(message.Message):
         restart_count: builtins.int = ...,
         health: Health | None = ...,
         network: NetworkStatus | None = ...,
+        held_by: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["finished_at", b"finished_at", "health", b"health", "network", b"network", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["error", b"error", "exit_code", b"exit_code", "finished_at", b"finished_at", "health", b"health", "network", b"network", "oom_killed", b"oom_killed", "pid", b"pid", "restart_count", b"restart_count", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["error", b"error", "exit_code", b"exit_code", "finished_at", b"finished_at", "health", b"health", "held_by", b"held_by", "network", b"network", "oom_killed", b"oom_killed", "pid", b"pid", "restart_count", b"restart_count", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2360,6 +2376,134 @@ class RestoreContainerRequest(message.Message):
     CONTAINER_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     DIRECTORY_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    checkpoint: builtins.str
+    """Name of the checkpoint."""
+    directory: builtins.str
+    """Directory of it; empty is the container's own."""
+    holder: builtins.str
+    """Of a container that is held: by whom."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        checkpoint: builtins.str = ...,
+        directory: builtins.str = ...,
+        holder: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "container", b"container", "directory", b"directory", "holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RestoreContainerResponse(message.Message):
+    """RestoreContainerResponse tells its process."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PID_FIELD_NUMBER: builtins.int
+    pid: builtins.int
+    """Process id on the host."""
+    def __init__(
+        self,
+        *,
+        pid: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListCheckpointsRequest(message.Message):
+    """ListCheckpointsRequest names a container."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    DIRECTORY_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    directory: builtins.str
+    """Directory of the checkpoints; empty is the container's own."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        directory: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "directory", b"directory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListCheckpointsResponse(message.Message):
+    """ListCheckpointsResponse lists them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[Checkpoint]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: abc.Iterable[Checkpoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoints", b"checkpoints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Checkpoint(message.Message):
+    """Checkpoint is the state of a container's processes at a moment."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    CREATED_AT_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name."""
+    size_bytes: builtins.int
+    """Its size."""
+    @builtins.property
+    def created_at(self) -> timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        created_at: timestamp_pb2.Timestamp | None = ...,
+        size_bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveCheckpointRequest(message.Message):
+    """RemoveCheckpointRequest names a checkpoint."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    DIRECTORY_FIELD_NUMBER: builtins.int
     container: builtins.str
     """Id, prefix or name."""
     checkpoint: builtins.str
@@ -2380,8 +2524,8 @@ class RestoreContainerRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class RestoreContainerResponse(message.Message):
-    """RestoreContainerResponse is empty."""
+class RemoveCheckpointResponse(message.Message):
+    """RemoveCheckpointResponse is empty."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -2391,6 +2535,334 @@ class RestoreContainerResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportCheckpointRequest(message.Message):
+    """ExportCheckpointRequest names a checkpoint of the container's own directory."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    checkpoint: builtins.str
+    """Name of the checkpoint."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        checkpoint: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "container", b"container"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportCheckpointResponse(message.Message):
+    """ExportCheckpointResponse is the next part of the tar."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    """At most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportCheckpointRequest(message.Message):
+    """ImportCheckpointRequest is a stream: `spec` first, then chunks of the tar."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    """At most 1 MiB."""
+    @builtins.property
+    def spec(self) -> ImportCheckpointSpec:
+        """What to make."""
+
+    def __init__(
+        self,
+        *,
+        spec: ImportCheckpointSpec | None = ...,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["chunk", b"chunk", "part", b"part", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["chunk", b"chunk", "part", b"part", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = typing.Literal["spec", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+@typing.final
+class ImportCheckpointSpec(message.Message):
+    """ImportCheckpointSpec names a new checkpoint in the container's own directory."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    checkpoint: builtins.str
+    """Name of the checkpoint."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        checkpoint: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "container", b"container"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportCheckpointResponse(message.Message):
+    """ImportCheckpointResponse is empty."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetCheckpointSupportRequest(message.Message):
+    """GetCheckpointSupportRequest names a runtime."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: builtins.int
+    runtime: builtins.str
+    """Empty is the node's choice."""
+    def __init__(
+        self,
+        *,
+        runtime: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetCheckpointSupportResponse(message.Message):
+    """GetCheckpointSupportResponse tells what the probe found."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SUPPORTED_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    CRIU_VERSION_FIELD_NUMBER: builtins.int
+    supported: builtins.bool
+    """Both work."""
+    reason: builtins.str
+    """What is missing, and what to do about it; empty if supported."""
+    criu_version: builtins.str
+    """Version of CRIU, if it is installed."""
+    def __init__(
+        self,
+        *,
+        supported: builtins.bool = ...,
+        reason: builtins.str = ...,
+        criu_version: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["criu_version", b"criu_version", "reason", b"reason", "supported", b"supported"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class HoldContainerRequest(message.Message):
+    """HoldContainerRequest names a container and who holds it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    holder: builtins.str
+    """Who: at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        holder: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class HoldContainerResponse(message.Message):
+    """HoldContainerResponse is the container as it was when the hold began."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """64 hex digits."""
+    running: builtins.bool
+    """Its process runs, or is about to by its restart policy."""
+    @builtins.property
+    def spec(self) -> spec_pb2.ContainerSpec:
+        """What it was made from, as it was given, with the content of its files: enough to make the same elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        running: builtins.bool = ...,
+        spec: spec_pb2.ContainerSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["id", b"id", "running", b"running", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseContainerRequest(message.Message):
+    """ReleaseContainerRequest ends a hold."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    holder: builtins.str
+    """Who held it."""
+    force: builtins.bool
+    """Whoever holds it: for a holder that is gone for good."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+        holder: builtins.str = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "force", b"force", "holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseContainerResponse(message.Message):
+    """ReleaseContainerResponse is empty."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckContainerRequest(message.Message):
+    """CheckContainerRequest is what would be made."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def spec(self) -> spec_pb2.ContainerSpec:
+        """As in CreateContainerRequest. The image need not be on the node."""
+
+    def __init__(
+        self,
+        *,
+        spec: spec_pb2.ContainerSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckContainerResponse(message.Message):
+    """CheckContainerResponse lists what is in the way, none if nothing is."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROBLEMS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def problems(self) -> containers.RepeatedCompositeFieldContainer[ContainerProblem]:
+        """In a stable order."""
+
+    def __init__(
+        self,
+        *,
+        problems: abc.Iterable[ContainerProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ContainerProblem(message.Message):
+    """ContainerProblem is one thing that a container needs and the node does not have."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """What kind of thing: name, port, bind, device, namespace, runtime, spec."""
+    subject: builtins.str
+    """Its name: a path, a port, a container."""
+    message: builtins.str
+    """For people."""
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        subject: builtins.str = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["kind", b"kind", "message", b"message", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

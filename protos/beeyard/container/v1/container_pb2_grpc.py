@@ -172,6 +172,46 @@ class ContainerServiceStub:
                 request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.RestoreContainerRequest.SerializeToString,
                 response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.RestoreContainerResponse.FromString,
                 _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/ListCheckpoints',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.RemoveCheckpoint = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/RemoveCheckpoint',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.RemoveCheckpointRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.RemoveCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ExportCheckpoint = channel.unary_stream(
+                '/beeyard.container.v1.ContainerService/ExportCheckpoint',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExportCheckpointRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExportCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ImportCheckpoint = channel.stream_unary(
+                '/beeyard.container.v1.ContainerService/ImportCheckpoint',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ImportCheckpointRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ImportCheckpointResponse.FromString,
+                _registered_method=True)
+        self.GetCheckpointSupport = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/GetCheckpointSupport',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.GetCheckpointSupportRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.GetCheckpointSupportResponse.FromString,
+                _registered_method=True)
+        self.HoldContainer = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/HoldContainer',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.HoldContainerRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.HoldContainerResponse.FromString,
+                _registered_method=True)
+        self.ReleaseContainer = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/ReleaseContainer',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ReleaseContainerRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ReleaseContainerResponse.FromString,
+                _registered_method=True)
+        self.CheckContainer = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/CheckContainer',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckContainerRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckContainerResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/beeyard.container.v1.ContainerService/WatchEvents',
                 request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.WatchEventsRequest.SerializeToString,
@@ -367,14 +407,73 @@ class ContainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckpointContainer(self, request, context):
-        """CheckpointContainer writes its processes' state. UNSUPPORTED with CRIU's reason where the machine cannot.
+        """CheckpointContainer writes its processes' state. CHECKPOINT_UNSUPPORTED with CRIU's reason where the machine cannot,
+        CHECKPOINT_EXISTS, CHECKPOINT_FAILED with the runtime's message: the container then runs on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreContainer(self, request, context):
-        """RestoreContainer starts it from a checkpoint.
+        """RestoreContainer starts it from a checkpoint. CHECKPOINT_NOT_FOUND, CONTAINER_RUNNING, START_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """ListCheckpoints lists the checkpoints of a container, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveCheckpoint(self, request, context):
+        """RemoveCheckpoint removes one. CHECKPOINT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportCheckpoint(self, request, context):
+        """ExportCheckpoint streams one as tar: it is carried to another node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCheckpoint(self, request_iterator, context):
+        """ImportCheckpoint makes one of a tar: `spec` first, then chunks. All or nothing. CHECKPOINT_EXISTS, ARCHIVE_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpointSupport(self, request, context):
+        """GetCheckpointSupport tells whether this node can checkpoint and restore, and if not, what is missing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldContainer(self, request, context):
+        """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
+        starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
+        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseContainer(self, request, context):
+        """ReleaseContainer ends a hold. Idempotent; CONTAINER_HELD by another, unless `force`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckContainer(self, request, context):
+        """CheckContainer tells what keeps this node from running a container, without making it. Read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -527,6 +626,46 @@ def add_ContainerServiceServicer_to_server(servicer, server):
                     servicer.RestoreContainer,
                     request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.RestoreContainerRequest.FromString,
                     response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.RestoreContainerResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'RemoveCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveCheckpoint,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.RemoveCheckpointRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.RemoveCheckpointResponse.SerializeToString,
+            ),
+            'ExportCheckpoint': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportCheckpoint,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExportCheckpointRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExportCheckpointResponse.SerializeToString,
+            ),
+            'ImportCheckpoint': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportCheckpoint,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ImportCheckpointRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ImportCheckpointResponse.SerializeToString,
+            ),
+            'GetCheckpointSupport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpointSupport,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.GetCheckpointSupportRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.GetCheckpointSupportResponse.SerializeToString,
+            ),
+            'HoldContainer': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldContainer,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.HoldContainerRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.HoldContainerResponse.SerializeToString,
+            ),
+            'ReleaseContainer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseContainer,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ReleaseContainerRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ReleaseContainerResponse.SerializeToString,
+            ),
+            'CheckContainer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckContainer,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckContainerRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckContainerResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -1249,6 +1388,222 @@ class ContainerService:
             '/beeyard.container.v1.ContainerService/RestoreContainer',
             beeyard_dot_container_dot_v1_dot_container__pb2.RestoreContainerRequest.SerializeToString,
             beeyard_dot_container_dot_v1_dot_container__pb2.RestoreContainerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/ListCheckpoints',
+            beeyard_dot_container_dot_v1_dot_container__pb2.ListCheckpointsRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/RemoveCheckpoint',
+            beeyard_dot_container_dot_v1_dot_container__pb2.RemoveCheckpointRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.RemoveCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/ExportCheckpoint',
+            beeyard_dot_container_dot_v1_dot_container__pb2.ExportCheckpointRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.ExportCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCheckpoint(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/beeyard.container.v1.ContainerService/ImportCheckpoint',
+            beeyard_dot_container_dot_v1_dot_container__pb2.ImportCheckpointRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.ImportCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpointSupport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/GetCheckpointSupport',
+            beeyard_dot_container_dot_v1_dot_container__pb2.GetCheckpointSupportRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.GetCheckpointSupportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldContainer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/HoldContainer',
+            beeyard_dot_container_dot_v1_dot_container__pb2.HoldContainerRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.HoldContainerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseContainer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/ReleaseContainer',
+            beeyard_dot_container_dot_v1_dot_container__pb2.ReleaseContainerRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.ReleaseContainerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckContainer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/CheckContainer',
+            beeyard_dot_container_dot_v1_dot_container__pb2.CheckContainerRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.CheckContainerResponse.FromString,
             options,
             channel_credentials,
             insecure,

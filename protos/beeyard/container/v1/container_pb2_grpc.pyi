@@ -79,9 +79,30 @@ class ContainerServiceStub:
     DiffContainer: aio.UnaryStreamMultiCallable[container_pb2.DiffContainerRequest, container_pb2.DiffContainerResponse]
     """DiffContainer lists the paths that differ from its image."""
     CheckpointContainer: aio.UnaryUnaryMultiCallable[container_pb2.CheckpointContainerRequest, container_pb2.CheckpointContainerResponse]
-    """CheckpointContainer writes its processes' state. UNSUPPORTED with CRIU's reason where the machine cannot."""
+    """CheckpointContainer writes its processes' state. CHECKPOINT_UNSUPPORTED with CRIU's reason where the machine cannot,
+    CHECKPOINT_EXISTS, CHECKPOINT_FAILED with the runtime's message: the container then runs on.
+    """
     RestoreContainer: aio.UnaryUnaryMultiCallable[container_pb2.RestoreContainerRequest, container_pb2.RestoreContainerResponse]
-    """RestoreContainer starts it from a checkpoint."""
+    """RestoreContainer starts it from a checkpoint. CHECKPOINT_NOT_FOUND, CONTAINER_RUNNING, START_FAILED."""
+    ListCheckpoints: aio.UnaryUnaryMultiCallable[container_pb2.ListCheckpointsRequest, container_pb2.ListCheckpointsResponse]
+    """ListCheckpoints lists the checkpoints of a container, by name."""
+    RemoveCheckpoint: aio.UnaryUnaryMultiCallable[container_pb2.RemoveCheckpointRequest, container_pb2.RemoveCheckpointResponse]
+    """RemoveCheckpoint removes one. CHECKPOINT_NOT_FOUND."""
+    ExportCheckpoint: aio.UnaryStreamMultiCallable[container_pb2.ExportCheckpointRequest, container_pb2.ExportCheckpointResponse]
+    """ExportCheckpoint streams one as tar: it is carried to another node."""
+    ImportCheckpoint: aio.StreamUnaryMultiCallable[container_pb2.ImportCheckpointRequest, container_pb2.ImportCheckpointResponse]
+    """ImportCheckpoint makes one of a tar: `spec` first, then chunks. All or nothing. CHECKPOINT_EXISTS, ARCHIVE_INVALID."""
+    GetCheckpointSupport: aio.UnaryUnaryMultiCallable[container_pb2.GetCheckpointSupportRequest, container_pb2.GetCheckpointSupportResponse]
+    """GetCheckpointSupport tells whether this node can checkpoint and restore, and if not, what is missing."""
+    HoldContainer: aio.UnaryUnaryMultiCallable[container_pb2.HoldContainerRequest, container_pb2.HoldContainerResponse]
+    """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
+    starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
+    Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
+    """
+    ReleaseContainer: aio.UnaryUnaryMultiCallable[container_pb2.ReleaseContainerRequest, container_pb2.ReleaseContainerResponse]
+    """ReleaseContainer ends a hold. Idempotent; CONTAINER_HELD by another, unless `force`."""
+    CheckContainer: aio.UnaryUnaryMultiCallable[container_pb2.CheckContainerRequest, container_pb2.CheckContainerResponse]
+    """CheckContainer tells what keeps this node from running a container, without making it. Read-only."""
     WatchEvents: aio.UnaryStreamMultiCallable[container_pb2.WatchEventsRequest, container_pb2.WatchEventsResponse]
     """WatchEvents streams what happens to containers: first the past from `since`, then live, until `until`.
     `resync` tells a slow reader that events were dropped and that it should list again.
@@ -304,7 +325,9 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.CheckpointContainerRequest,
         context: aio.ServicerContext[container_pb2.CheckpointContainerRequest, abc.Awaitable[container_pb2.CheckpointContainerResponse]],
     ) -> abc.Awaitable[container_pb2.CheckpointContainerResponse]:
-        """CheckpointContainer writes its processes' state. UNSUPPORTED with CRIU's reason where the machine cannot."""
+        """CheckpointContainer writes its processes' state. CHECKPOINT_UNSUPPORTED with CRIU's reason where the machine cannot,
+        CHECKPOINT_EXISTS, CHECKPOINT_FAILED with the runtime's message: the container then runs on.
+        """
 
     @abc_1.abstractmethod
     def RestoreContainer(
@@ -312,7 +335,74 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.RestoreContainerRequest,
         context: aio.ServicerContext[container_pb2.RestoreContainerRequest, abc.Awaitable[container_pb2.RestoreContainerResponse]],
     ) -> abc.Awaitable[container_pb2.RestoreContainerResponse]:
-        """RestoreContainer starts it from a checkpoint."""
+        """RestoreContainer starts it from a checkpoint. CHECKPOINT_NOT_FOUND, CONTAINER_RUNNING, START_FAILED."""
+
+    @abc_1.abstractmethod
+    def ListCheckpoints(
+        self,
+        request: container_pb2.ListCheckpointsRequest,
+        context: aio.ServicerContext[container_pb2.ListCheckpointsRequest, abc.Awaitable[container_pb2.ListCheckpointsResponse]],
+    ) -> abc.Awaitable[container_pb2.ListCheckpointsResponse]:
+        """ListCheckpoints lists the checkpoints of a container, by name."""
+
+    @abc_1.abstractmethod
+    def RemoveCheckpoint(
+        self,
+        request: container_pb2.RemoveCheckpointRequest,
+        context: aio.ServicerContext[container_pb2.RemoveCheckpointRequest, abc.Awaitable[container_pb2.RemoveCheckpointResponse]],
+    ) -> abc.Awaitable[container_pb2.RemoveCheckpointResponse]:
+        """RemoveCheckpoint removes one. CHECKPOINT_NOT_FOUND."""
+
+    @abc_1.abstractmethod
+    def ExportCheckpoint(
+        self,
+        request: container_pb2.ExportCheckpointRequest,
+        context: aio.ServicerContext[container_pb2.ExportCheckpointRequest, abc.AsyncIterator[container_pb2.ExportCheckpointResponse]],
+    ) -> abc.AsyncIterator[container_pb2.ExportCheckpointResponse]:
+        """ExportCheckpoint streams one as tar: it is carried to another node."""
+
+    @abc_1.abstractmethod
+    def ImportCheckpoint(
+        self,
+        request_iterator: abc.AsyncIterator[container_pb2.ImportCheckpointRequest],
+        context: aio.ServicerContext[abc.AsyncIterator[container_pb2.ImportCheckpointRequest], abc.Awaitable[container_pb2.ImportCheckpointResponse]],
+    ) -> abc.Awaitable[container_pb2.ImportCheckpointResponse]:
+        """ImportCheckpoint makes one of a tar: `spec` first, then chunks. All or nothing. CHECKPOINT_EXISTS, ARCHIVE_INVALID."""
+
+    @abc_1.abstractmethod
+    def GetCheckpointSupport(
+        self,
+        request: container_pb2.GetCheckpointSupportRequest,
+        context: aio.ServicerContext[container_pb2.GetCheckpointSupportRequest, abc.Awaitable[container_pb2.GetCheckpointSupportResponse]],
+    ) -> abc.Awaitable[container_pb2.GetCheckpointSupportResponse]:
+        """GetCheckpointSupport tells whether this node can checkpoint and restore, and if not, what is missing."""
+
+    @abc_1.abstractmethod
+    def HoldContainer(
+        self,
+        request: container_pb2.HoldContainerRequest,
+        context: aio.ServicerContext[container_pb2.HoldContainerRequest, abc.Awaitable[container_pb2.HoldContainerResponse]],
+    ) -> abc.Awaitable[container_pb2.HoldContainerResponse]:
+        """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
+        starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
+        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
+        """
+
+    @abc_1.abstractmethod
+    def ReleaseContainer(
+        self,
+        request: container_pb2.ReleaseContainerRequest,
+        context: aio.ServicerContext[container_pb2.ReleaseContainerRequest, abc.Awaitable[container_pb2.ReleaseContainerResponse]],
+    ) -> abc.Awaitable[container_pb2.ReleaseContainerResponse]:
+        """ReleaseContainer ends a hold. Idempotent; CONTAINER_HELD by another, unless `force`."""
+
+    @abc_1.abstractmethod
+    def CheckContainer(
+        self,
+        request: container_pb2.CheckContainerRequest,
+        context: aio.ServicerContext[container_pb2.CheckContainerRequest, abc.Awaitable[container_pb2.CheckContainerResponse]],
+    ) -> abc.Awaitable[container_pb2.CheckContainerResponse]:
+        """CheckContainer tells what keeps this node from running a container, without making it. Read-only."""
 
     @abc_1.abstractmethod
     def WatchEvents(
