@@ -19,8 +19,8 @@ from services.imaged.model import mediatype, validate
 from services.imaged.model import reference as references
 from services.imaged.model.descriptor import Descriptor
 from services.imaged.model.manifest import Index, Manifest
-from services.imaged.tar.entry import invalid
 from services.kit import errors
+from services.kit.tar.entry import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ from services.imaged.model import digest as digests
 from services.imaged.model.config import HistoryStep, ImageConfig, RunConfig
 from services.imaged.model.descriptor import Descriptor
 from services.imaged.model.manifest import Manifest
-from services.imaged.tar.entry import invalid
+from services.kit.tar.entry import invalid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

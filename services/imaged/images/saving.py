@@ -15,8 +15,8 @@ from services.imaged.model import descriptor as descriptors
 from services.imaged.model import document as documents
 from services.imaged.model import mediatype
 from services.imaged.model.manifest import Index
-from services.imaged.tar import writer
-from services.imaged.tar.entry import Entry, Kind
+from services.kit.tar import writer
+from services.kit.tar.entry import Entry, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

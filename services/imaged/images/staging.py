@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.imaged.layers import decompress
-from services.imaged.layers import path as paths
 from services.imaged.model import digest as digests
-from services.imaged.tar.entry import Entry, Kind, invalid, show
-from services.imaged.tar.reader import TarReader
-from services.imaged.tar.source import Source
+from services.kit.tar import path as paths
+from services.kit.tar.entry import Entry, Kind, invalid, show
+from services.kit.tar.reader import TarReader
+from services.kit.tar.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from services.imaged.layers.path import Parts
     from services.imaged.model.digest import Digest
     from services.imaged.store.blobs import BlobInfo
     from services.imaged.store.ingest import Ingest, IngestStore
+    from services.kit.tar.path import Parts
 
 SMALL_BYTES_MAX = 1 << 20
 SMALL_TOTAL_BYTES_MAX = 64 << 20

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from services.imaged.layers import limits as layer_limits
-from services.imaged.layers import path as paths
 from services.imaged.layers import whiteout
 from services.imaged.layers.hiding import Hiding, MergedHiding, OverlayHiding
 from services.imaged.layers.tree import DIRECTORY_FLAGS, Tree, copy_attributes
-from services.imaged.tar.entry import Entry, Kind, invalid, show
-from services.imaged.tar.reader import TarReader
+from services.kit.tar import path as paths
+from services.kit.tar.entry import Entry, Kind, invalid, show
+from services.kit.tar.reader import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.imaged.layers.limits import Limits
     from services.imaged.layers.lower import LowerTree
-    from services.imaged.layers.path import Parts
-    from services.imaged.tar.source import Source
+    from services.kit.tar.path import Parts
+    from services.kit.tar.source import Source
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.imaged.layers.lower import LowerTree
-    from services.imaged.layers.path import Parts
+    from services.kit.tar.path import Parts
 
 
 class ChangeKind(enum.Enum):

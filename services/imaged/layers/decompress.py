@@ -13,7 +13,7 @@ import zstandard
 from isal import igzip_lib
 
 from services.imaged.model import mediatype
-from services.imaged.tar.entry import invalid
+from services.kit.tar.entry import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

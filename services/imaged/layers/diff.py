@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from services.imaged.layers import whiteout
 from services.imaged.layers.changes import Change, ChangeKind, read_xattrs
-from services.imaged.tar import writer
-from services.imaged.tar.entry import Entry, Kind
+from services.kit.tar import writer
+from services.kit.tar.entry import Entry, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from services.imaged.layers.path import Parts
+    from services.kit.tar.path import Parts
 
 _COPY_BYTES = 1 << 20
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

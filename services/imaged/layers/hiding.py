@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from services.imaged.layers import whiteout
 
 if TYPE_CHECKING:
-    from services.imaged.layers.path import Parts
     from services.imaged.layers.tree import Tree
+    from services.kit.tar.path import Parts
 
 
 class Hiding(Protocol):

@@ -6,8 +6,8 @@ import errno
 from dataclasses import dataclass
 
 from services.imaged import disk
-from services.imaged.tar.entry import invalid
 from services.kit import errors
+from services.kit.tar.entry import invalid
 
 _CAUSED_BY_ARCHIVE = {
     errno.ENAMETOOLONG,

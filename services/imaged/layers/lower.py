@@ -16,7 +16,7 @@ from services.imaged.layers import whiteout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.imaged.layers.path import Parts
+    from services.kit.tar.path import Parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from services.imaged.layers import path as paths
 from services.imaged.layers import whiteout
-from services.imaged.tar.entry import invalid, show
+from services.kit.tar import path as paths
+from services.kit.tar.entry import invalid, show
 
 if TYPE_CHECKING:
     from services.imaged.layers.lower import Found, LowerTree
-    from services.imaged.layers.path import Parts
+    from services.kit.tar.path import Parts
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORIES_OPEN_MAX = 64

@@ -12,7 +12,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from services.imaged.tar.entry import invalid, show
+from services.kit.tar.entry import invalid, show
 
 PREFIX = b".wh."
 OPAQUE = b".wh..wh..opq"

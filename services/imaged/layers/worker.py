@@ -18,9 +18,9 @@ from services.imaged import disk
 from services.imaged.layers import apply, changes, decompress, diff, jobs, limits, usage
 from services.imaged.layers.lower import LowerTree
 from services.imaged.layers.pipeline import Ahead, Hasher, read_chunks
-from services.imaged.tar.entry import show
-from services.imaged.tar.source import Source
 from services.kit import errors
+from services.kit.tar.entry import show
+from services.kit.tar.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

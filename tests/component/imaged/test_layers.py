@@ -15,11 +15,11 @@ import pytest
 
 from services.imaged.layers import apply, limits
 from services.imaged.layers.lower import LowerTree
-from services.imaged.tar import writer
-from services.imaged.tar.entry import Entry, Kind
-from services.imaged.tar.reader import TarReader
-from services.imaged.tar.source import Source
 from services.kit import errors
+from services.kit.tar import writer
+from services.kit.tar.entry import Entry, Kind
+from services.kit.tar.reader import TarReader
+from services.kit.tar.source import Source
 
 pytestmark = pytest.mark.root
 

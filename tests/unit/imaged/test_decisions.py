@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from services.imaged.images import filters, removal
 from services.imaged.images.view import ImageView, NamedAs
-from services.imaged.layers import path as paths
 from services.imaged.layers import whiteout
 from services.imaged.layers.chain import chain_ids
 from services.imaged.model import digest as digests
@@ -27,6 +26,7 @@ from services.imaged.snapshots.records import Record
 from services.imaged.store import gc
 from services.imaged.store.images import ImageRecord
 from services.kit import errors
+from services.kit.tar import path as paths
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 

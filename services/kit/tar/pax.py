@@ -7,7 +7,7 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
-from services.imaged.tar.entry import invalid
+from services.kit.tar.entry import invalid
 
 XATTR_PREFIX = "SCHILY.xattr."
 XATTR_PREFIX_LIBARCHIVE = "LIBARCHIVE.xattr."

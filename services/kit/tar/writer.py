@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.imaged.tar import header, pax
-from services.imaged.tar.entry import Kind
+from services.kit.tar import header, pax
+from services.kit.tar.entry import Kind
 
 if TYPE_CHECKING:
-    from services.imaged.tar.entry import Entry
+    from services.kit.tar.entry import Entry
 
 END = header.ZERO_BLOCK * 2
 _NAME_BYTES_MAX = 100

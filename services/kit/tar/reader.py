@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.imaged.tar import header, pax, sparse
-from services.imaged.tar.entry import Entry, Kind, invalid, show
+from services.kit.tar import header, pax, sparse
+from services.kit.tar.entry import Entry, Kind, invalid, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.imaged.tar.header import RawHeader
-    from services.imaged.tar.source import Source
+    from services.kit.tar.header import RawHeader
+    from services.kit.tar.source import Source
 
 EXTENSION_BYTES_MAX = 1 << 20
 """Of one pax header or GNU long name."""

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.imaged.tar import header, pax, sparse, writer
-from services.imaged.tar.entry import Entry, Kind
-from services.imaged.tar.reader import TarReader
-from services.imaged.tar.source import Source
 from services.kit import errors
+from services.kit.tar import header, pax, sparse, writer
+from services.kit.tar.entry import Entry, Kind
+from services.kit.tar.reader import TarReader
+from services.kit.tar.source import Source
 
 NAMES = st.binary(min_size=1, max_size=300).map(lambda name: name.replace(b"\0", b"x").replace(b"\n", b"y"))
 

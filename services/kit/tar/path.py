@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from services.imaged.tar.entry import invalid, show
+from services.kit.tar.entry import invalid, show
 
 Parts: TypeAlias = "tuple[bytes, ...]"
 """The components of a path below the root; the root itself has none."""

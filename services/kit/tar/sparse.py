@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.imaged.tar import header, pax
-from services.imaged.tar.entry import Segment, invalid
+from services.kit.tar import header, pax
+from services.kit.tar.entry import Segment, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

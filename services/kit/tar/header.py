@@ -7,8 +7,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from services.imaged.tar.entry import invalid
 from services.kit import errors
+from services.kit.tar.entry import invalid
 
 BLOCK_BYTES = 512
 ZERO_BLOCK = bytes(BLOCK_BYTES)

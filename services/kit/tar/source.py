@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from services.imaged.tar.entry import invalid
+from services.kit.tar.entry import invalid
 
 NextChunk: TypeAlias = Callable[[], "bytes | memoryview"]
 """Returns the next part of a stream, of any size, and an empty one at its end. Blocks while there is nothing yet. The
