@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import sys
 from collections import deque
@@ -111,6 +112,8 @@ def with_session(function: Callable[..., T]) -> Callable[..., T]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> T:
         session = click.get_current_context().find_root().obj()
+        gc.freeze()  # what is there stays to the end
+        gc.enable()
         try:
             return function(session, *args, **kwargs)
         finally:

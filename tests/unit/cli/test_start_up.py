@@ -47,3 +47,20 @@ def imported(*arguments: str) -> set[str]:
 )
 def test_a_command_imports_little(arguments: list[str], also_absent: set[str]) -> None:
     assert not imported(*arguments) & (HEAVY | also_absent)
+
+
+def test_what_click_and_protobuf_rarely_need_is_not_executed() -> None:
+    script = (
+        "import os, sys\n"
+        f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'protos')!r}]\n"
+        f"sys.argv = ['swarmctl', *{[*NOTHING_THERE, 'run', '--rm', 'img']!r}]\n"
+        "deferred = ('inspect', 'google.protobuf.internal.python_message')\n"
+        "def end(code): print(code, *(type(sys.modules[name]).__name__ for name in deferred), file=sys.__stderr__)\n"
+        "os._exit = end\n"
+        "from cli.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr.splitlines()[-1] == "125 _Deferred _Deferred"

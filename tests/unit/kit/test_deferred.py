@@ -1,0 +1,63 @@
+"""Modules that are executed at the first use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(script: str) -> list[str]:
+    """Run a script in a new process; return the lines that it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_deferred_module_is_executed_when_it_is_used_and_once() -> None:
+    assert run(
+        "from services.kit import deferred\n"
+        "deferred.defer('colorsys')\n"
+        "import colorsys\n"
+        "print(type(colorsys).__name__, colorsys.__spec__.name)\n"
+        "from colorsys import rgb_to_hsv\n"
+        "print(type(colorsys).__name__, rgb_to_hsv(0, 0, 0), sys.modules['colorsys'] is colorsys)\n"
+        "deferred.defer('colorsys')\n"
+        "print(colorsys.rgb_to_hsv is rgb_to_hsv)"
+    ) == ["_Deferred colorsys", "module (0.0, 0.0, 0) True", "True"]
+
+
+def test_known_names_need_no_execution_and_give_way_to_it() -> None:
+    assert run(
+        "from services.kit import deferred\n"
+        "deferred.defer('colorsys', rgb_to_hsv=max)\n"
+        "import colorsys\n"
+        "print(colorsys.rgb_to_hsv(1, 2, 3), type(colorsys).__name__)\n"
+        "print(deferred.load('colorsys').rgb_to_hsv(0, 0, 0), colorsys.rgb_to_hsv(0, 0, 0))"
+    ) == ["3 _Deferred", "(0.0, 0.0, 0) (0.0, 0.0, 0)"]
+
+
+def test_a_submodule_is_found_by_its_parent() -> None:
+    assert run(
+        "from services.kit import deferred\n"
+        "deferred.defer('xml.dom.minidom')\n"
+        "from xml.dom import minidom\n"
+        "print(type(minidom).__name__)\n"
+        "print(minidom.parseString('<a/>').documentElement.tagName)"
+    ) == ["_Deferred", "a"]
+
+
+def test_what_is_not_there_is_missed_by_who_wants_it() -> None:
+    assert run(
+        "from services.kit import deferred\n"
+        "deferred.defer('no_such_module')\n"
+        "try:\n    import no_such_module\n"
+        "except ModuleNotFoundError as exc: print(exc)"
+    ) == ["No module named 'no_such_module'"]
