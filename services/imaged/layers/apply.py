@@ -6,7 +6,6 @@ directory over a directory keeps its content; anything else replaces what was th
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from services.imaged.layers import limits as layer_limits
 from services.imaged.layers import whiteout
 from services.imaged.layers.hiding import Hiding, MergedHiding, OverlayHiding
 from services.imaged.layers.tree import DIRECTORY_FLAGS, Tree, copy_attributes
+from services.kit.tar import make
 from services.kit.tar import path as paths
 from services.kit.tar.entry import Entry, Kind, invalid, show
 from services.kit.tar.reader import TarReader
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from services.kit.tar.source import Source
 
 T = TypeVar("T")
-
-_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_COPY_BYTES = 1 << 20
-_NS_MAX = (1 << 53) * 1_000_000_000
-_XATTR_REFUSALS = {errno.ENOTSUP, errno.EPERM}
-_DEVICE_TYPES = {Kind.CHAR_DEVICE: stat.S_IFCHR, Kind.BLOCK_DEVICE: stat.S_IFBLK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +88,19 @@ class Extractor:
 
     def __init__(self, tree: Tree, limits: Limits) -> None:
         self.meter = layer_limits.Meter(limits, tree.root)
-        self.xattrs_skipped = 0
+        self._maker = make.Maker(
+            count_data=self.meter.count_data,
+            # What would steer the overlay file system is not taken: whiteouts and redirects are ours to make.
+            takes_xattr=lambda name: not whiteout.is_overlay_xattr(name),
+        )
         self._tree = tree
         self._hiding: Hiding = MergedHiding(tree) if tree.lower is None else OverlayHiding(tree)
         self._directory_times: dict[Parts, int] = {}
+
+    @property
+    def xattrs_skipped(self) -> int:
+        """Extended attributes that the file system or the kernel would not take."""
+        return self._maker.xattrs_skipped
 
     def add(self, entry: Entry, reader: TarReader) -> None:
         """Make what an entry describes; `reader` stands at its data."""
@@ -124,7 +127,7 @@ class Extractor:
             if directory is None:
                 continue  # a later entry has removed or replaced it
             try:
-                os.utime(directory, ns=(mtime_ns, mtime_ns))
+                make.set_times(directory, mtime_ns)
             finally:
                 os.close(directory)
 
@@ -145,8 +148,8 @@ class Extractor:
     def _add_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:
             raise invalid(f"its root is a {entry.kind.value}, not a directory")
-        self._set_attributes(self._tree.root, entry)
-        self._directory_times[()] = _clamp(entry.mtime_ns)
+        self._maker.set_attributes(self._tree.root, entry)
+        self._directory_times[()] = entry.mtime_ns
 
     def _add_node(self, entry: Entry, parts: Parts, reader: TarReader) -> None:
         if entry.kind is Kind.CHAR_DEVICE and entry.device == (0, 0):
@@ -159,19 +162,11 @@ class Extractor:
             case Kind.DIRECTORY:
                 self._add_directory(directory, parent, name, entry)
             case Kind.FILE:
-                self._add_file(directory, name, entry, reader)
+                self._replacing(directory, name, lambda: self._maker.file(directory, name, entry, reader))
             case Kind.HARDLINK:
                 self._add_hardlink(parent, name, entry)
-            case Kind.SYMLINK:
-                self._add_symlink(directory, name, entry)
-            case Kind.CHAR_DEVICE | Kind.BLOCK_DEVICE:
-                device = os.makedev(*entry.device)
-                mode = _DEVICE_TYPES[entry.kind] | 0o600
-                self._replacing(directory, name, lambda: os.mknod(name, mode, device, dir_fd=directory))
-                self._set_attributes_at(directory, name, entry)
-            case Kind.FIFO:
-                self._replacing(directory, name, lambda: os.mkfifo(name, 0o600, dir_fd=directory))
-                self._set_attributes_at(directory, name, entry)
+            case Kind.SYMLINK | Kind.CHAR_DEVICE | Kind.BLOCK_DEVICE | Kind.FIFO:
+                self._replacing(directory, name, lambda: self._maker.node(directory, name, entry))
         self._hiding.added((*parent, name))
 
     def _add_directory(self, directory: int, parent: Parts, name: bytes, entry: Entry) -> None:
@@ -188,43 +183,10 @@ class Extractor:
         try:
             if over_whiteout:
                 whiteout.mark_opaque(made)
-            self._set_attributes(made, entry)
+            self._maker.set_attributes(made, entry)
         finally:
             os.close(made)
-        self._directory_times[(*parent, name)] = _clamp(entry.mtime_ns)
-
-    def _add_file(self, directory: int, name: bytes, entry: Entry, reader: TarReader) -> None:
-        try:
-            made = os.open(name, _FILE_FLAGS, 0o600, dir_fd=directory)
-        except FileExistsError:
-            self._tree.clear_way(directory, name)
-            made = os.open(name, _FILE_FLAGS, 0o600, dir_fd=directory)
-        try:
-            if entry.sparse is None:
-                for view in reader.data(_COPY_BYTES):
-                    self.meter.count_data(len(view))
-                    _write(made, view)
-            else:
-                self._write_sparse(made, entry, reader)
-            self._set_attributes(made, entry)
-            mtime_ns = _clamp(entry.mtime_ns)
-            os.utime(made, ns=(mtime_ns, mtime_ns))
-        finally:
-            os.close(made)
-
-    def _write_sparse(self, made: int, entry: Entry, reader: TarReader) -> None:
-        assert entry.sparse is not None and entry.real_size_bytes is not None, "the reader fills both"
-        os.ftruncate(made, entry.real_size_bytes)
-        segments = iter(entry.sparse)
-        offset, left = 0, 0
-        for whole in reader.data(_COPY_BYTES):
-            self.meter.count_data(len(whole))
-            view = whole
-            while view:
-                if not left:
-                    offset, left = next(segments)
-                written = os.pwrite(made, view[:left], offset)
-                offset, left, view = offset + written, left - written, view[written:]
+        self._directory_times[(*parent, name)] = entry.mtime_ns
 
     def _add_hardlink(self, parent: Parts, name: bytes, entry: Entry) -> None:
         target = paths.split(entry.link_name, "hard link target")
@@ -270,23 +232,16 @@ class Extractor:
         found = lower.find(parts)
         if found is None or not found.is_file:
             return
-        made = os.open(parts[-1], _FILE_FLAGS, 0o600, dir_fd=directory)
+        made = os.open(parts[-1], make.FILE_FLAGS, 0o600, dir_fd=directory)
         try:
             with open(found.path, "rb", buffering=0) as original:  # noqa: PTH123 (the path is bytes)
-                while data := original.read(_COPY_BYTES):
+                while data := original.read(make.COPY_BYTES):
                     self.meter.count_data(len(data))
-                    _write(made, memoryview(data))
+                    make.write(made, memoryview(data))
             copy_attributes(found, made)
             os.utime(made, ns=(found.status.st_mtime_ns, found.status.st_mtime_ns))
         finally:
             os.close(made)
-
-    def _add_symlink(self, directory: int, name: bytes, entry: Entry) -> None:
-        if not entry.link_name or b"\0" in entry.link_name:
-            raise invalid(f"{entry.shown_name!r} is a link to nothing")
-        # The target stays as it is: it means something only to the container, which cannot leave its root.
-        self._replacing(directory, name, lambda: os.symlink(entry.link_name, name, dir_fd=directory))
-        self._set_attributes_at(directory, name, entry, is_link=True)
 
     def _replacing(self, directory: int, name: bytes, make: Callable[[], T]) -> T:
         """Run `make`; if something has the name already, remove that and run it again."""
@@ -296,42 +251,6 @@ class Extractor:
             self._tree.clear_way(directory, name)
             return make()
 
-    def _set_attributes(self, made: int, entry: Entry) -> None:
-        os.fchown(made, entry.uid, entry.gid)
-        os.fchmod(made, entry.mode)  # after chown, which clears the setuid bits
-        for name, value in entry.xattrs.items():
-            self._set_xattr(made, name, value)
-
-    def _set_attributes_at(self, directory: int, name: bytes, entry: Entry, *, is_link: bool = False) -> None:
-        """Set the attributes of something that cannot be opened without a side effect."""
-        os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
-        if not is_link:
-            os.chmod(name, entry.mode, dir_fd=directory)  # just made by us as no link
-        if entry.xattrs:
-            path = b"/proc/self/fd/%d/%s" % (directory, name)
-            for key, value in entry.xattrs.items():
-                self._set_xattr(path, key, value)
-        mtime_ns = _clamp(entry.mtime_ns)
-        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=directory, follow_symlinks=False)
-
-    def _set_xattr(self, where: int | bytes, name: str, value: bytes) -> None:
-        if whiteout.is_overlay_xattr(name):
-            return  # would steer the overlay file system: whiteouts and redirects are ours to make
-        try:
-            if isinstance(where, int):
-                os.setxattr(where, name, value)
-            else:
-                os.setxattr(where, name, value, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _XATTR_REFUSALS:
-                raise
-            self.xattrs_skipped += 1
-
-
-def _write(made: int, view: memoryview) -> None:
-    while view:
-        view = view[os.write(made, view) :]
-
 
 def _exists(directory: int, name: bytes) -> bool:
     try:
@@ -339,7 +258,3 @@ def _exists(directory: int, name: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _clamp(mtime_ns: int) -> int:
-    return max(-_NS_MAX, min(_NS_MAX, mtime_ns))

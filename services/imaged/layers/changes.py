@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from services.imaged.layers import whiteout
 from services.imaged.layers.tree import DIRECTORY_FLAGS
+from services.kit.tar.pack import read_xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,21 +152,12 @@ def _same(status: os.stat_result, before: os.stat_result) -> bool:
 
 
 def _differ_xattrs(new: int, old: int, name: bytes) -> bool:
-    return read_xattrs(new, name) != read_xattrs(old, name)
+    return read_xattrs(new, name, _of_the_file) != read_xattrs(old, name, _of_the_file)
 
 
-def read_xattrs(directory: int, name: bytes) -> dict[str, bytes]:
-    """Return the extended attributes of a file that belong to the file, not to the overlay file system."""
-    path = b"/proc/self/fd/%d/%s" % (directory, name)
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return {
-            attribute: os.getxattr(path, attribute, follow_symlinks=False)
-            for attribute in names
-            if not whiteout.is_overlay_xattr(attribute)
-        }
-    except OSError:  # gone meanwhile, or a file system without attributes
-        return {}
+def _of_the_file(attribute: str) -> bool:
+    """Whether an extended attribute belongs to the file, not to the overlay file system."""
+    return not whiteout.is_overlay_xattr(attribute)
 
 
 def _names(directory: int) -> list[bytes]:

@@ -72,6 +72,13 @@ def time_ns(value: bytes, key: str) -> int:
     return -magnitude if sign else magnitude
 
 
+def render_time(time_ns: int) -> bytes:
+    """Return seconds with a fraction, as the value of a record."""
+    seconds, fraction_ns = divmod(abs(time_ns), _NS_PER_S)
+    digits = f"{seconds}.{fraction_ns:09d}".rstrip("0").rstrip(".")
+    return (f"-{digits}" if time_ns < 0 else digits).encode()
+
+
 def xattr(key: str, value: bytes) -> tuple[str, bytes] | None:
     """Return name and value of the extended attribute that a record holds, or None if it holds none."""
     if key.startswith(XATTR_PREFIX):

@@ -11,7 +11,9 @@ from services.kit.tar import header, pax
 from services.kit.tar.entry import Kind
 
 if TYPE_CHECKING:
-    from services.kit.tar.entry import Entry
+    from collections.abc import Sequence
+
+    from services.kit.tar.entry import Entry, Segment
 
 END = header.ZERO_BLOCK * 2
 _NAME_BYTES_MAX = 100
@@ -29,12 +31,29 @@ _TYPE_FLAGS = {
 }
 
 
-def render(entry: Entry) -> bytes:
-    """Return all that precedes the entry's data. Times are cut to seconds; directories should end in a slash."""
-    assert entry.sparse is None, "sparse files are written in full"
-    seconds = entry.mtime_ns // _NS_PER_S
+def render(entry: Entry, *, whole_seconds: bool = True) -> bytes:
+    """Return all that precedes the entry's data; directories should end in a slash.
+
+    Of a sparse file the data are those of its segments, one after the other.
+
+    Args:
+        entry: What to say.
+        whole_seconds: Cut its time to seconds.
+    """
+    seconds, fraction_ns = divmod(entry.mtime_ns, _NS_PER_S)
     records: pax.Records = []
     name, link_name = entry.name, entry.link_name
+    sparse_map = b""
+    if entry.sparse is not None:
+        assert entry.real_size_bytes is not None, "a sparse file has a length"
+        sparse_map = _sparse_map(entry.sparse)
+        records += [
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.name", name),
+            ("GNU.sparse.realsize", b"%d" % entry.real_size_bytes),
+        ]
+        name = b"GNUSparseFile.0/" + name.rpartition(b"/")[2]
     if not _fits(name):
         records.append(("path", name))
         name = _stand_in(name)
@@ -46,12 +65,15 @@ def render(entry: Entry) -> bytes:
         if value > _OCTAL_7_MAX:
             records.append((key, b"%d" % value))
             numbers[key] = 0
-    size_bytes = entry.size_bytes
+    size_bytes = entry.size_bytes + len(sparse_map)
     if size_bytes > _OCTAL_11_MAX:
         records.append(("size", b"%d" % size_bytes))
         size_bytes = 0
-    if not 0 <= seconds <= _OCTAL_11_MAX:
+    if fraction_ns and not whole_seconds:
+        records.append(("mtime", pax.render_time(entry.mtime_ns)))
+    elif not 0 <= seconds <= _OCTAL_11_MAX:
         records.append(("mtime", b"%d" % seconds))
+    if not 0 <= seconds <= _OCTAL_11_MAX:
         seconds = 0
     records += [(pax.XATTR_PREFIX + key, value) for key, value in sorted(entry.xattrs.items())]
     main = header.render(
@@ -65,12 +87,19 @@ def render(entry: Entry) -> bytes:
         link_name=link_name,
         device=entry.device,
     )
-    return _pax_header(records, seconds) + main if records else main
+    return _pax_header(records, seconds) + main + sparse_map if records else main
 
 
 def padding(size_bytes: int) -> bytes:
     """Return the zeros that follow `size_bytes` of data."""
     return bytes(-size_bytes % header.BLOCK_BYTES)
+
+
+def _sparse_map(segments: Sequence[Segment]) -> bytes:
+    """Return the map of GNU's format 1.0, which precedes the data and is padded to whole blocks."""
+    numbers = [len(segments), *(number for segment in segments for number in segment)]
+    text = b"".join(b"%d\n" % number for number in numbers)
+    return text + padding(len(text))
 
 
 def _pax_header(records: pax.Records, mtime: int) -> bytes:
