@@ -123,11 +123,18 @@ class Engine:
         return waited
 
     def peer(self, reference: str) -> Record:
+    def named(self, name: str) -> Record | None:
+        """Return the record of the container that has a name, also while it is being made or removed."""
+        actor = self._named(name)
+        return actor.record if actor is not None else None
+
         """Return the record of a container that another one shares namespaces with."""
         return self.find(reference).record
 
-    async def create(self, name: str, spec: ContainerSpec, *, request_id: str = "") -> Actor:
-        """Make a container.
+    async def create(
+        self, name: str, spec: ContainerSpec, *, request_id: str = "", image_id: str = ""
+    ) -> Actor:
+        """Make a container, of another image than its specification names if `image_id` says so.
 
         Raises:
             errors.BeeyardError: See the RPC.
@@ -139,8 +146,8 @@ class Engine:
         if (again := self._repeated(request_id)) is not None:
             return await self._created(again)
         spec = self._pinned(spec)
-        self._check(spec)
-        image = await self._images.config(spec.image, spec.platform)
+        self.check(spec)
+        image = await self._images.config(image_id or spec.image, "" if image_id else spec.platform)
         resolve.command(spec, image)
         resolve.workdir(spec, image)
         signals.number(resolve.stop_signal(spec, image))
@@ -167,9 +174,9 @@ class Engine:
         health = spec.health is not None and spec.health.test[:1] not in ((), ("NONE",))
         return (*limits, *ulimits, *((UNCHECKED,) if health else ()))
 
-    async def start(self, actor: Actor) -> int:
+    async def start(self, actor: Actor, *, holder: str = "") -> int:
         """Start it; return the pid of its init."""
-        await actor.ask(lambda ask: messages.StartAsked(ask=ask))
+        await actor.ask(lambda ask: messages.StartAsked(ask=ask, holder=holder))
         return actor.status.run.init.pid if actor.status.run is not None else 0
 
     async def stop(self, actor: Actor, *, signal: str, grace_s: float | None) -> None:
@@ -198,9 +205,21 @@ class Engine:
         """Thaw it."""
         await actor.ask(lambda ask: messages.UnpauseAsked(ask=ask))
 
-    async def remove(self, actor: Actor, *, force: bool, volumes: bool) -> None:
+    async def remove(self, actor: Actor, *, force: bool, volumes: bool, holder: str = "") -> None:
         """Remove it; returns when nothing of it is left."""
-        await actor.ask(lambda ask: messages.RemoveAsked(ask=ask, force=force, volumes=volumes))
+        await actor.ask(
+            lambda ask: messages.RemoveAsked(ask=ask, force=force, volumes=volumes, holder=holder)
+        )
+
+    async def hold(self, actor: Actor, holder: str) -> None:
+        """Keep it for one holder, who alone starts or removes it until the release."""
+        if not holder or len(holder) > HOLDER_CHARS_MAX:
+            raise errors.Invalid(f"a holder is named by 1 to {HOLDER_CHARS_MAX} characters")
+        await actor.ask(lambda ask: messages.HoldAsked(ask=ask, holder=holder))
+
+    async def release(self, actor: Actor, holder: str, *, force: bool) -> None:
+        """End a hold."""
+        await actor.ask(lambda ask: messages.ReleaseAsked(ask=ask, holder=holder, force=force))
 
     async def rename(self, actor: Actor, name: str) -> None:
         """Give it another name."""
@@ -234,7 +253,7 @@ class Engine:
         security = replace(spec.security, pid=pinned(spec.security.pid), ipc=pinned(spec.security.ipc))
         return replace(spec, security=security, network=replace(spec.network, mode=pinned(spec.network.mode)))
 
-    def _check(self, spec: ContainerSpec) -> None:
+    def check(self, spec: ContainerSpec) -> None:
         """Refuse what can be seen to fail without looking at the image."""
         check.check(spec)
         resources.check(spec.resources, self._machine.host)

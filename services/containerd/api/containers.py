@@ -13,6 +13,7 @@ from services.containerd.api.attach import Attaching
 from services.containerd.api.exec import Executing
 from services.containerd.api.follow import Following
 from services.containerd.api.layers import Layers
+from services.containerd.api.moving import Moving
 from services.containerd.api.observe import Observing
 from services.containerd.api.refused import RefusedCalls
 from services.containerd.logs import options as log_options
@@ -70,6 +71,7 @@ class ContainerService(RefusedCalls):
             parts.engine, parts.machine, parts.hierarchies, parts.control, parts.clock
         )
         self._layers = Layers(parts.engine, parts.images, parts.control, parts.machine.cgroup_parent)
+        self._moving = Moving(parts.engine)
         self._attaching = Attaching(parts.engine)
         self._executing = Executing(parts.engine, parts.execs, parts.clock)
 
@@ -77,7 +79,9 @@ class ContainerService(RefusedCalls):
         self, request: pb.CreateContainerRequest, context: Context
     ) -> pb.CreateContainerResponse:
         spec = spec_from_pb.container(request.spec)
-        actor = await self._engine.create(request.spec.name, spec, request_id=request.request_id)
+        actor = await self._engine.create(
+            request.spec.name, spec, request_id=request.request_id, image_id=request.image_id
+        )
         return pb.CreateContainerResponse(
             id=actor.record.id, name=actor.record.name, warnings=self._engine.warnings(spec)
         )
@@ -85,7 +89,7 @@ class ContainerService(RefusedCalls):
     async def StartContainer(
         self, request: pb.StartContainerRequest, context: Context
     ) -> pb.StartContainerResponse:
-        pid = await self._engine.start(self._engine.find(request.container))
+        pid = await self._engine.start(self._engine.find(request.container), holder=request.holder)
         return pb.StartContainerResponse(pid=pid)
 
     async def StopContainer(
@@ -131,7 +135,9 @@ class ContainerService(RefusedCalls):
             if request.ignore_missing:
                 return pb.RemoveContainerResponse()
             raise
-        await self._engine.remove(actor, force=request.force, volumes=request.volumes)
+        await self._engine.remove(
+            actor, force=request.force, volumes=request.volumes, holder=request.holder
+        )
         return pb.RemoveContainerResponse()
 
     async def RenameContainer(
@@ -229,6 +235,21 @@ class ContainerService(RefusedCalls):
         self, request: pb.DiffContainerRequest, context: Context
     ) -> AsyncIterator[pb.DiffContainerResponse]:
         return self._layers.diff(request)
+
+    async def HoldContainer(
+        self, request: pb.HoldContainerRequest, context: Context
+    ) -> pb.HoldContainerResponse:
+        return await self._moving.hold(request)
+
+    async def ReleaseContainer(
+        self, request: pb.ReleaseContainerRequest, context: Context
+    ) -> pb.ReleaseContainerResponse:
+        return await self._moving.release(request)
+
+    async def CheckContainer(
+        self, request: pb.CheckContainerRequest, context: Context
+    ) -> pb.CheckContainerResponse:
+        return await self._moving.check(request)
 
     def WaitContainer(
         self, request: pb.WaitContainerRequest, context: Context

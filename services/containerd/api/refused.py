@@ -42,6 +42,31 @@ class RefusedCalls(container_pb2_grpc.ContainerServiceServicer):
     ) -> pb.RestoreContainerResponse:
         _refuse("restore")
 
+    async def ListCheckpoints(
+        self, request: pb.ListCheckpointsRequest, context: Context
+    ) -> pb.ListCheckpointsResponse:
+        _refuse("checkpoint")
+
+    async def RemoveCheckpoint(
+        self, request: pb.RemoveCheckpointRequest, context: Context
+    ) -> pb.RemoveCheckpointResponse:
+        _refuse("checkpoint")
+
+    def ExportCheckpoint(
+        self, request: pb.ExportCheckpointRequest, context: Context
+    ) -> AsyncIterator[pb.ExportCheckpointResponse]:
+        _refuse("checkpoint")
+
+    async def ImportCheckpoint(
+        self, request_iterator: AsyncIterator[pb.ImportCheckpointRequest], context: Context
+    ) -> pb.ImportCheckpointResponse:
+        _refuse("checkpoint")
+
+    async def GetCheckpointSupport(
+        self, request: pb.GetCheckpointSupportRequest, context: Context
+    ) -> pb.GetCheckpointSupportResponse:
+        _refuse("checkpoint")
+
 
 def _refuse(command: str) -> NoReturn:
     raise errors.Unsupported(f"this version of containerd does not serve {command}", reason="UNSUPPORTED")

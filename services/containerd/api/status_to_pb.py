@@ -87,6 +87,7 @@ def _status(record: Record) -> container_pb2.ContainerStatus:
         finished_at=timestamp(status.finished_at),
         restart_count=status.restart_count,
         network=_network(network) if network is not None else None,
+        held_by=status.held_by,
     )
 
 

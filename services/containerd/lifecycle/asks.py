@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.messages import (
         CreateAsked,
         KillAsked,
+        HoldAsked,
         PauseAsked,
         RemoveAsked,
+        ReleaseAsked,
         RestartAsked,
         StopAsked,
         UnpauseAsked,
@@ -60,6 +62,8 @@ def start(machine: Automaton, event: StartAsked, _now: datetime) -> list[Effect]
     if status.state is State.DEAD:
         return [Reply(ask=event.ask, refusal=Refusal.DEAD)]
     machine.waiting.starters.append(event.ask)
+    if status.held_by not in ("", event.holder):
+        return [Reply(ask=event.ask, refusal=Refusal.HELD)]
     if status.phase is Phase.IDLE:
         return [CancelTimer(timer=Timer.RESTART), *machine.begin_start()]
     return []  # starting, or as soon as what is under way has ended
@@ -96,6 +100,8 @@ def restart(machine: Automaton, event: RestartAsked, now: datetime) -> list[Effe
     if status.phase is not Phase.UP:
         return start(machine, StartAsked(ask=event.ask), now)
     machine.waiting.starters.append(event.ask)
+    if status.held_by:
+        return [Reply(ask=event.ask, refusal=Refusal.HELD)]
     return _stop_running(machine, event.signal, event.grace_s, now, stopped_by_user=False, start_wanted=True)
 
 
@@ -131,6 +137,8 @@ def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effec
         refusal = Refusal.PAUSED if status.state is State.PAUSED else Refusal.RUNNING
         return [Reply(ask=event.ask, refusal=refusal)]
     machine.waiting.removers.append(event.ask)
+    if status.held_by not in ("", event.holder):
+        return [Reply(ask=event.ask, refusal=Refusal.HELD)]
     volumes = status.remove_volumes or event.volumes
     match status.phase:
         case Phase.IDLE:
@@ -154,6 +162,38 @@ def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effec
 
 
 def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
+def hold(machine: Automaton, event: HoldAsked) -> list[Effect]:
+    """Keep it for one holder. What is being made or removed, or stands still in the middle of a run, is not held."""
+    status = machine.status
+    refusal: Refusal | None = None
+    if status.held_by not in ("", event.holder):
+        refusal = Refusal.HELD
+    elif status.remove_wanted or status.phase in (Phase.REMOVING, Phase.PREPARING):
+        refusal = Refusal.REMOVING
+    elif status.state is State.DEAD:
+        refusal = Refusal.DEAD
+    elif status.state is State.PAUSED:
+        refusal = Refusal.PAUSED
+    if refusal is not None or status.held_by:
+        return [Reply(ask=event.ask, refusal=refusal)]
+    starters: list[Effect] = []
+    if (
+        status.phase is Phase.CLEANING
+    ):  # they wait for the end of the last run, and would start it behind the holder
+        starters = machine.answer(machine.waiting.starters, Refusal.HELD)
+    return [machine.move(held_by=event.holder), *starters, Reply(ask=event.ask)]
+
+
+def release(machine: Automaton, event: ReleaseAsked) -> list[Effect]:
+    """End a hold. What `--rm` would have done meanwhile is not made up for: it may be started again."""
+    held_by = machine.status.held_by
+    if not held_by:
+        return [Reply(ask=event.ask)]
+    if held_by != event.holder and not event.force:
+        return [Reply(ask=event.ask, refusal=Refusal.HELD)]
+    return [machine.move(held_by=""), Reply(ask=event.ask)]
+
+
     """Freeze all its processes."""
     if machine.status.state is State.PAUSED:
         return [Reply(ask=event.ask, refusal=Refusal.PAUSED)]

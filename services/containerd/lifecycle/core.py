@@ -106,6 +106,10 @@ class Automaton:
             case messages.Recovered():
                 return recover.resume(self, event.finding, now)
             case _:
+            case messages.HoldAsked():
+                return asks.hold(self, event)
+            case messages.ReleaseAsked():
+                return asks.release(self, event)
                 return self._outcome(event, now)
 
     def _outcome(

@@ -43,6 +43,8 @@ class Refusal(StrEnum):
     PREPARE_FAILED = "PREPARE_FAILED"
     REMOVE_FAILED = "REMOVE_FAILED"
 
+    NO_HEALTHCHECK = "NO_HEALTHCHECK"
+    HELD = "CONTAINER_HELD"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -63,6 +65,7 @@ class StartAsked:
 
     ask: Ask
 
+    holder: str = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked:
@@ -113,6 +116,31 @@ class RemoveAsked:
     force: bool
     volumes: bool
 
+    holder: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldAsked:
+    """Somebody carries it to another node: nobody else is to start or remove it."""
+
+    ask: Ask
+    holder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseAsked:
+    """The hold ends. `force`: whoever's it is."""
+
+    ask: Ask
+    holder: str
+    force: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckAsked:
+    """Somebody wants its health checked now."""
+
+    ask: Ask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChanged:
@@ -241,6 +269,9 @@ Event: TypeAlias = (
     | FreezeDone
     | CleanedUp
     | Removed
+    | HoldAsked
+    | ReleaseAsked
+    | CheckAsked
     | TimerFired
     | Recovered
 )

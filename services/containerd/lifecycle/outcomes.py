@@ -89,7 +89,7 @@ def bring_up_failed(machine: Automaton, event: BringUpFailed, now: datetime) -> 
     status, failure = machine.status, event.failure
     answers = machine.answer(machine.waiting.starters, Refusal.START_FAILED, failure)
     changes: dict[str, object] = {"error": failure.message, "exit_code": failure.exit_code}
-    if machine.spec.auto_remove:
+    if machine.spec.auto_remove and not status.held_by:
         changes["remove_wanted"] = True
     if status.state is State.RESTARTING:
         changes |= _after_end(machine, exit_code=failure.exit_code, uptime_s=0.0, now=now)
@@ -145,9 +145,13 @@ def _after_end(machine: Automaton, *, exit_code: int, uptime_s: float, now: date
         return {"state": State.EXITED, "remove_wanted": True}
     if status.start_wanted:
         return {"state": State.RESTARTING, "restart_at": now}
-    if not status.stopped_by_user and restart.wanted(
-        spec.restart, exit_code=exit_code, restart_count=status.restart_count
-    ):
+    unhealthy = status.stop is not None and status.stop.by_health is HealthAction.RESTART
+    restarts = not status.stopped_by_user and restart.wanted(
+        spec.restart, exit_code=exit_code, restart_count=status.restart_count, unhealthy=unhealthy
+    )
+    if spec.auto_remove and not restarts and not status.held_by:
+        return {"state": State.EXITED, "remove_wanted": True}
+    if restarts:
         delay_s = restart.delay_s(status.restart_delay_s, uptime_s=uptime_s)
         return {
             "state": State.RESTARTING,

@@ -66,6 +66,7 @@ def _resume_idle(machine: Automaton, found: Found, now: datetime) -> list[Effect
     at_boot = (
         status.state is State.EXITED
         and not found.same_boot
+        and not status.held_by
         and restart.wanted_at_boot(
             machine.spec.restart,
             stopped_by_user=status.stopped_by_user,
@@ -83,7 +84,8 @@ def _resume_starting(machine: Automaton, now: datetime) -> list[Effect]:
     """Undo it: its caller was told nothing. What the restart policy had started, it starts again."""
     if machine.status.state is State.RESTARTING:
         return machine.clean(restart_at=now)
-    changes = {"remove_wanted": True} if machine.spec.auto_remove else {}
+    goes = machine.spec.auto_remove and not machine.status.held_by
+    changes = {"remove_wanted": True} if goes else {}
     return machine.clean(error=INTERRUPTED, **changes)
 
 

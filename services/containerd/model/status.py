@@ -167,3 +167,5 @@ class Record:
     image: ImageConfig = field(default_factory=ImageConfig)
     request_id: str = ""
     status: Status = Status()
+    held_by: str = ""
+    """Who carries it to another node: nobody else starts or removes it, no restart policy and no `--rm` either."""

@@ -17,7 +17,7 @@ from tests.sim.containerd.world import World, check_quiet
 SEEDS = int(os.environ.get("SEEDS", "1600"))
 TURNS = 250
 REQUESTS = ["start"] * 4 + ["stop", "stop now", "stop patiently", "restart", "kill", "hup"]
-REQUESTS += ["pause", "pause", "unpause"]
+REQUESTS += ["pause", "pause", "unpause", "hold", "release"]
 
 
 def _spec(rng: random.Random) -> ContainerSpec:

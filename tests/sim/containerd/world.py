@@ -98,6 +98,8 @@ class World:
             "unpause": m.UnpauseAsked(ask=number),
             "remove": m.RemoveAsked(ask=number, force=False, volumes=False),
             "force remove": m.RemoveAsked(ask=number, force=True, volumes=True),
+            "hold": m.HoldAsked(ask=number, holder="a move"),
+            "release": m.ReleaseAsked(ask=number, holder="a move", force=False),
         }
         self.inbox.append(events[kind])
 

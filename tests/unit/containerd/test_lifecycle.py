@@ -187,3 +187,47 @@ def test_an_illegal_move_is_a_fault() -> None:
         automaton(IDLE).move(state=State.PAUSED, phase=Phase.UP, run=RUN)
     with pytest.raises(AssertionError, match="without a run"):
         automaton(IDLE).move(state=State.RUNNING, phase=Phase.UP)
+
+
+def test_only_the_holder_starts_or_removes_what_is_held() -> None:
+    machine = automaton(IDLE)
+    held = machine.step(m.HoldAsked(ask=1, holder="a"), NOW)
+    assert kinds(held) == ["WriteRecord", "Reply"]
+    assert machine.step(m.HoldAsked(ask=2, holder="a"), NOW) == [m.Reply(ask=2)]
+    for event in (
+        m.HoldAsked(ask=3, holder="b"),
+        m.StartAsked(ask=3),
+        m.RestartAsked(ask=3, signal="SIGTERM", grace_s=1),
+        m.RemoveAsked(ask=3, force=True, volumes=False),
+        m.ReleaseAsked(ask=3, holder="b", force=False),
+    ):
+        assert machine.step(event, NOW) == [m.Reply(ask=3, refusal=m.Refusal.HELD)]
+    assert "BringUp" in kinds(machine.step(m.StartAsked(ask=4, holder="a"), NOW))
+    assert kinds(machine.step(m.ReleaseAsked(ask=5, holder="a", force=False), NOW)) == [
+        "WriteRecord",
+        "Reply",
+    ]
+
+
+def test_what_is_held_outlives_its_end_and_the_machine() -> None:
+    machine = automaton(replace(UP, held_by="a"), auto_remove=True)
+    machine.step(m.StopAsked(ask=1, signal="SIGTERM", grace_s=5), NOW)
+    machine.step(m.Exited(exit_code=0), NOW)
+    machine.step(m.CleanedUp(), NOW)
+    assert (machine.status.state, machine.status.phase) == (State.EXITED, Phase.IDLE)
+    always = RestartPolicy(mode=RestartMode.ALWAYS)
+    machine = automaton(replace(IDLE, state=State.EXITED, held_by="a"), restart=always)
+    assert machine.step(m.Recovered(finding=m.Found(same_boot=False)), NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [
+        (Status(runtime="crun"), m.Refusal.REMOVING),
+        (replace(UP, state=State.PAUSED), m.Refusal.PAUSED),
+        (replace(UP, remove_wanted=True), m.Refusal.REMOVING),
+        (replace(IDLE, state=State.DEAD), m.Refusal.DEAD),
+    ],
+)
+def test_what_cannot_be_carried_away_is_not_held(status: Status, refusal: m.Refusal) -> None:
+    assert automaton(status).step(m.HoldAsked(ask=1, holder="a"), NOW) == [m.Reply(ask=1, refusal=refusal)]
