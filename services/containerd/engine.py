@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CONTAINERS_MAX = 10_000
 REQUEST_ID_CHARS_MAX = 128
+HOLDER_CHARS_MAX = 128
 PREFIX_CHARS_MIN = 1
 CLEAN_UP_WAIT_S = 5.0
 NAME_WAIT_S = 15.0
@@ -122,12 +123,12 @@ class Engine:
             await self._around.clock.sleep(0.02)
         return waited
 
-    def peer(self, reference: str) -> Record:
     def named(self, name: str) -> Record | None:
         """Return the record of the container that has a name, also while it is being made or removed."""
         actor = self._named(name)
         return actor.record if actor is not None else None
 
+    def peer(self, reference: str) -> Record:
         """Return the record of a container that another one shares namespaces with."""
         return self.find(reference).record
 

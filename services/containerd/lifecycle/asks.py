@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.core import Automaton
     from services.containerd.lifecycle.messages import (
         CreateAsked,
-        KillAsked,
         HoldAsked,
+        KillAsked,
         PauseAsked,
-        RemoveAsked,
         ReleaseAsked,
+        RemoveAsked,
         RestartAsked,
         StopAsked,
         UnpauseAsked,
@@ -61,9 +61,9 @@ def start(machine: Automaton, event: StartAsked, _now: datetime) -> list[Effect]
         return [Reply(ask=event.ask, refusal=refusal)]
     if status.state is State.DEAD:
         return [Reply(ask=event.ask, refusal=Refusal.DEAD)]
-    machine.waiting.starters.append(event.ask)
     if status.held_by not in ("", event.holder):
         return [Reply(ask=event.ask, refusal=Refusal.HELD)]
+    machine.waiting.starters.append(event.ask)
     if status.phase is Phase.IDLE:
         return [CancelTimer(timer=Timer.RESTART), *machine.begin_start()]
     return []  # starting, or as soon as what is under way has ended
@@ -99,9 +99,9 @@ def restart(machine: Automaton, event: RestartAsked, now: datetime) -> list[Effe
     status = machine.status
     if status.phase is not Phase.UP:
         return start(machine, StartAsked(ask=event.ask), now)
-    machine.waiting.starters.append(event.ask)
     if status.held_by:
         return [Reply(ask=event.ask, refusal=Refusal.HELD)]
+    machine.waiting.starters.append(event.ask)
     return _stop_running(machine, event.signal, event.grace_s, now, stopped_by_user=False, start_wanted=True)
 
 
@@ -136,9 +136,9 @@ def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effec
     if live and not event.force:
         refusal = Refusal.PAUSED if status.state is State.PAUSED else Refusal.RUNNING
         return [Reply(ask=event.ask, refusal=refusal)]
-    machine.waiting.removers.append(event.ask)
     if status.held_by not in ("", event.holder):
         return [Reply(ask=event.ask, refusal=Refusal.HELD)]
+    machine.waiting.removers.append(event.ask)
     volumes = status.remove_volumes or event.volumes
     match status.phase:
         case Phase.IDLE:
@@ -161,7 +161,6 @@ def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effec
             return []  # being removed already
 
 
-def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
 def hold(machine: Automaton, event: HoldAsked) -> list[Effect]:
     """Keep it for one holder. What is being made or removed, or stands still in the middle of a run, is not held."""
     status = machine.status
@@ -177,9 +176,7 @@ def hold(machine: Automaton, event: HoldAsked) -> list[Effect]:
     if refusal is not None or status.held_by:
         return [Reply(ask=event.ask, refusal=refusal)]
     starters: list[Effect] = []
-    if (
-        status.phase is Phase.CLEANING
-    ):  # they wait for the end of the last run, and would start it behind the holder
+    if status.phase is Phase.CLEANING:  # they wait for the end of the last run, and would start it behind the holder
         starters = machine.answer(machine.waiting.starters, Refusal.HELD)
     return [machine.move(held_by=event.holder), *starters, Reply(ask=event.ask)]
 
@@ -194,6 +191,7 @@ def release(machine: Automaton, event: ReleaseAsked) -> list[Effect]:
     return [machine.move(held_by=""), Reply(ask=event.ask)]
 
 
+def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
     """Freeze all its processes."""
     if machine.status.state is State.PAUSED:
         return [Reply(ask=event.ask, refusal=Refusal.PAUSED)]

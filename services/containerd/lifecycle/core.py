@@ -98,6 +98,10 @@ class Automaton:
                 return asks.unpause(self, event)
             case messages.RemoveAsked():
                 return asks.remove(self, event, now)
+            case messages.HoldAsked():
+                return asks.hold(self, event)
+            case messages.ReleaseAsked():
+                return asks.release(self, event)
             case messages.SpecChanged():
                 self.spec = event.spec
                 return []
@@ -106,10 +110,6 @@ class Automaton:
             case messages.Recovered():
                 return recover.resume(self, event.finding, now)
             case _:
-            case messages.HoldAsked():
-                return asks.hold(self, event)
-            case messages.ReleaseAsked():
-                return asks.release(self, event)
                 return self._outcome(event, now)
 
     def _outcome(

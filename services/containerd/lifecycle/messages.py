@@ -42,9 +42,8 @@ class Refusal(StrEnum):
     CLEANUP_FAILED = "CLEANUP_FAILED"
     PREPARE_FAILED = "PREPARE_FAILED"
     REMOVE_FAILED = "REMOVE_FAILED"
-
-    NO_HEALTHCHECK = "NO_HEALTHCHECK"
     HELD = "CONTAINER_HELD"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -64,8 +63,8 @@ class StartAsked:
     """Somebody wants it to run."""
 
     ask: Ask
-
     holder: str = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked:
@@ -115,7 +114,6 @@ class RemoveAsked:
     ask: Ask
     force: bool
     volumes: bool
-
     holder: str = ""
 
 
@@ -135,12 +133,6 @@ class ReleaseAsked:
     holder: str
     force: bool
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckAsked:
-    """Somebody wants its health checked now."""
-
-    ask: Ask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChanged:
@@ -259,6 +251,8 @@ Event: TypeAlias = (
     | PauseAsked
     | UnpauseAsked
     | RemoveAsked
+    | HoldAsked
+    | ReleaseAsked
     | SpecChanged
     | Prepared
     | BroughtUp
@@ -269,9 +263,6 @@ Event: TypeAlias = (
     | FreezeDone
     | CleanedUp
     | Removed
-    | HoldAsked
-    | ReleaseAsked
-    | CheckAsked
     | TimerFired
     | Recovered
 )

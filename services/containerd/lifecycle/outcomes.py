@@ -141,17 +141,13 @@ def exited(machine: Automaton, event: Exited, now: datetime) -> list[Effect]:
 def _after_end(machine: Automaton, *, exit_code: int, uptime_s: float, now: datetime) -> dict[str, object]:
     """Return what the status becomes after a run: goes, starts again now, starts again later, or stays down."""
     status, spec = machine.status, machine.spec
-    if status.remove_wanted or spec.auto_remove:
+    if status.remove_wanted or (spec.auto_remove and not status.held_by):
         return {"state": State.EXITED, "remove_wanted": True}
     if status.start_wanted:
         return {"state": State.RESTARTING, "restart_at": now}
-    unhealthy = status.stop is not None and status.stop.by_health is HealthAction.RESTART
-    restarts = not status.stopped_by_user and restart.wanted(
-        spec.restart, exit_code=exit_code, restart_count=status.restart_count, unhealthy=unhealthy
-    )
-    if spec.auto_remove and not restarts and not status.held_by:
-        return {"state": State.EXITED, "remove_wanted": True}
-    if restarts:
+    if not status.stopped_by_user and restart.wanted(
+        spec.restart, exit_code=exit_code, restart_count=status.restart_count
+    ):
         delay_s = restart.delay_s(status.restart_delay_s, uptime_s=uptime_s)
         return {
             "state": State.RESTARTING,

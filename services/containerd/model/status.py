@@ -154,6 +154,8 @@ class Status:
     remove_wanted: bool = False
     """Goes as soon as nothing is held: `rm -f`, or `--rm` after its end."""
     remove_volumes: bool = False
+    held_by: str = ""
+    """Who carries it to another node: nobody else starts or removes it, no restart policy and no `--rm` either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,5 +169,3 @@ class Record:
     image: ImageConfig = field(default_factory=ImageConfig)
     request_id: str = ""
     status: Status = Status()
-    held_by: str = ""
-    """Who carries it to another node: nobody else starts or removes it, no restart policy and no `--rm` either."""

@@ -59,6 +59,7 @@ def test_survives_everything(chunk: int) -> None:
             world.settle()
             check_quiet(world)
             if not world.gone:
+                world.ask("release")
                 world.ask("force remove")
                 world.settle()
                 assert world.gone, world.describe()
