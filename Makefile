@@ -74,6 +74,10 @@ sim: ## raft under simulated faults: make sim SEEDS=n [START=k]
 sim-swarm: ## whole swarms under simulated faults: make sim-swarm SEEDS=n [START=k]
 	@$(PYTHON) -m tests.sim.swarm --seeds $(SEEDS) --start $(START)
 
+.PHONY: crash
+crash: ## containerd killed at every step, as root: make crash SEEDS=n [START=k]
+	@$(PYTHON) -m tests.component.containerd.crash --seeds $(SEEDS) --start $(START)
+
 .PHONY: bench
 bench: setup ## the same work on Beeyard and on Docker, side by side
 	@bench/run

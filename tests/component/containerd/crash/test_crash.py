@@ -1,0 +1,36 @@
+"""Two hundred rounds. Any number more: `make crash SEEDS=n START=k`."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+from tests.component.containerd.crash.mutations import MUTATIONS
+from tests.component.containerd.crash.run import run
+from tests.component.containerd.crash.script import POINTS
+from tests.component.containerd.crash.zygote import Zygote
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+ROUNDS = 200
+IN_ONE_TEST = 20
+_died_at: collections.Counter[str] = collections.Counter()
+
+
+@pytest.mark.parametrize("first", range(0, ROUNDS, IN_ONE_TEST))
+async def test_nothing_is_lost_and_nothing_is_left(first: int) -> None:
+    with Zygote() as zygote:
+        totals = await run(range(first, first + IN_ONE_TEST), zygote)
+    _died_at.update(totals.died_at)
+    assert not totals.failures, "\n\n".join(totals.failures)
+    if first == ROUNDS - IN_ONE_TEST and _died_at.total() > ROUNDS // 2:  # all of them were run
+        assert not [point for point in POINTS if not _died_at[point]], "every point has killed a daemon"
+
+
+@pytest.mark.parametrize("name", ["leaves_mounts", "leaves_processes", "does_not_write_records"])
+async def test_what_is_broken_is_found(name: str) -> None:
+    """Rounds in which nothing can go wrong find nothing. More of them: `... --mutate NAME`."""
+    with Zygote() as zygote:
+        totals = await run(MUTATIONS[name].seeds, zygote, mutation=name, stop_at_failure=True, settle_s=1.5)
+    assert totals.failures, f"nobody has noticed that the daemon {name.replace('_', ' ')}"
