@@ -1,7 +1,8 @@
 """Rotating the logs of running containers.
 
 conmon's own size limit throws away what was written before; so the daemon looks at the sizes once a second, renames and
-lets conmon reopen, which loses nothing. A log can grow past its limit by what is written within that second.
+lets conmon reopen, which loses nothing. A log can grow past its limit by what is written within that second; once one
+has, a flood is likely, and the next look comes sooner.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 
 INTERVAL_S = 1.0
+FLOOD_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +52,21 @@ class Rotator:
     async def run(self) -> None:
         """Look, rotate, wait; for ever."""
         while True:
-            for entry in list(self._watched()):
-                await self._check(entry)
-            await self._clock.sleep(INTERVAL_S)
+            rotated = [await self._check(entry) for entry in list(self._watched())]
+            await self._clock.sleep(FLOOD_INTERVAL_S if any(rotated) else INTERVAL_S)
 
-    async def _check(self, entry: Watched) -> None:
+    async def _check(self, entry: Watched) -> bool:
+        """Look at one log; return whether it was rotated."""
         limit = entry.policy.size_bytes_max
         if not limit or not entry.policy.readable:
-            return
+            return False
         try:
             if entry.path.stat().st_size <= limit:
-                return
+                return False
             await asyncio.to_thread(files.rotate, entry.path, entry.policy.files_max)
         except OSError as exc:
             _log.warning("log_rotation_failed", container=entry.container_id, error=str(exc))
-            return
+            return False
         await entry.control.reopen_log()
         _log.debug("log_rotated", container=entry.container_id)
+        return True
