@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -24,11 +25,17 @@ def reference(pid: int) -> ProcessRef | None:
 
 
 def open_fd(process: ProcessRef) -> int | None:
-    """Return a pidfd of exactly this process, None if it is gone. A zombie is not gone: its pidfd is readable."""
+    """Return a pidfd of exactly this process, None if it is gone. A zombie is not gone: its pidfd is readable.
+
+    Raises:
+        OSError: There is no descriptor left (EMFILE, ENFILE): nothing is known of the process.
+    """
     try:
         fd = os.pidfd_open(process.pid)
-    except (ProcessLookupError, OSError):
-        return None
+    except OSError as exc:
+        if exc.errno in (errno.ESRCH, errno.EINVAL):  # EINVAL: the number is a thread's now
+            return None
+        raise
     if _start_ticks(process.pid) != process.start_ticks:
         os.close(fd)
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
@@ -22,13 +23,13 @@ from services.containerd.model.status import Phase, State
 from services.kit import errors, log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
     from services.containerd.lifecycle.messages import Effect, Event, Timer
     from services.containerd.lifecycle.work import Work
     from services.containerd.model.spec import ContainerSpec
-    from services.containerd.model.status import Record, Status
+    from services.containerd.model.status import Record, Run, Status
     from services.containerd.records.store import Store
     from services.containerd.runtime.watch import Watcher
     from services.containerd.streams.control import ControlFifo
@@ -201,16 +202,15 @@ class Actor:
             case messages.DeleteRecord():
                 await self._delete()
             case messages.SendSignal():
-                if self.status.run is not None:
-                    self._around.work.signal(self.status.run, effect.signal)
+                await self._insist(lambda: self._signal(effect.signal))
                 faults.reached("stop.signalled")
             case messages.Freeze():
                 await self._freeze(effect)
             case messages.Watch():
                 stays = self.record.spec.stdin_open
-                await self.hub.begin(self.control.directory, stays=stays)
-                await self.control.begin()
-                self._around.watcher.watch(self.record.id, effect.run)
+                await self._insist(lambda: self.hub.begin(self.control.directory, stays=stays))
+                await self._insist(self.control.begin)
+                await self._insist(lambda: self._watch(effect.run))
             case messages.SetTimer():
                 self._set_timer(effect.timer, effect.delay_s)
             case messages.CancelTimer():
@@ -286,8 +286,33 @@ class Actor:
             await self._around.work.freeze(self.record, frozen=effect.frozen)
         except errors.BeeyardError as exc:
             failure = Failure(message=exc.message, error=exc)
+        except OSError as exc:
+            failure = Failure(message=str(exc), error=exc)
         if effect.answer:
             self._inbox.appendleft(messages.FreezeDone(failure=failure))
+
+    async def _signal(self, name: str) -> None:
+        if self.status.run is not None:
+            self._around.work.signal(self.status.run, name)
+
+    async def _watch(self, run: Run) -> None:
+        self._around.watcher.watch(self.record.id, run)
+
+    async def _insist(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do it as soon as there are descriptors for it. Who waits is told after the first failure."""
+        while True:
+            try:
+                await act()
+            except OSError as exc:
+                if exc.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                _log.error("too_few_files", error=str(exc))
+                self._fail_all(
+                    errors.Exhausted("the daemon has too many open files", reason="TOO_MANY_FILES")
+                )
+                await self._around.clock.sleep(WRITE_RETRY_S)
+            else:
+                return
 
     async def _write(self, status: Status) -> None:
         """Write until it is on disk: what follows must not happen before. Who waits is told after the first failure."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from services.containerd.kernel import processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
-from services.containerd.runtime import fifo, signals
-from services.kit import errors
+from services.containerd.runtime import fifo, signals, stuck
+from services.kit import errors, log
 
 if TYPE_CHECKING:
     from services.containerd.cgroups.control import Control
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.clean_up import CleanUp
     from services.containerd.model.status import Record, Run
     from services.containerd.neighbours.images import Images
+
+_log = log.get(__name__)
 
 
 class Hands:
@@ -70,6 +73,13 @@ class Hands:
             processes.send(fd, signals.number(name))
         finally:
             os.close(fd)
+        if signals.number(name) == signal.SIGKILL:
+            asyncio.get_running_loop().call_later(stuck.PATIENCE_S, self._free, run)
+
+    def _free(self, run: Run) -> None:
+        with contextlib.suppress(OSError):  # no descriptors: the next kill tries again
+            if freed := stuck.free(run, self._machine.layout):
+                _log.warning("stuck_execs_killed", execs=freed)
 
     async def freeze(self, record: Record, *, frozen: bool) -> None:
         """Freeze or thaw all processes."""

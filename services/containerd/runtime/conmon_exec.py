@@ -169,7 +169,10 @@ class ExecProcess:
             raise self._failed() from None
 
     def _failed(self) -> errors.Internal:
-        said = (self._directory / "conmon.log").read_text(encoding="utf-8", errors="replace").strip()
+        try:
+            said = (self._directory / "conmon.log").read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            said = "its directory has gone with the container"
         return errors.Internal(f"conmon failed: {said or 'it ended without a word'}", reason="CONMON_FAILED")
 
 

@@ -52,9 +52,10 @@ class Watcher:
         self._forget(container_id)
         deaths: list[processes.Deaths] = []
         self._watched[container_id] = deaths
-        init_fd, conmon_fd = processes.open_fd(run.init), processes.open_fd(run.conmon)
+        init_fd = processes.open_fd(run.init)
         if init_fd is not None:
             deaths.append(processes.Deaths(init_fd, lambda: self._init_died(container_id)))
+        conmon_fd = processes.open_fd(run.conmon)
         if conmon_fd is not None:
             deaths.append(processes.Deaths(conmon_fd, lambda: self._conmon_died(container_id)))
         self._arrived(container_id)

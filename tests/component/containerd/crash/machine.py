@@ -42,7 +42,7 @@ class Parts:
     execs: dict[str, list[int]] = field(default_factory=dict)
     """Pids of conmon, by exec directory; for a directory without one, none; one without a directory is a fault."""
     init: int = 0
-    """The member whose parent is conmon."""
+    """The oldest member whose parent is conmon."""
 
     def held(self) -> list[str]:
         """Return what only a run may hold."""
@@ -184,7 +184,8 @@ def _processes(places: Places, seen: Seen) -> None:
         elif marked and pid not in owners and name not in ("crun", "runc"):
             seen.strays.append(f"process {pid} outside of any cgroup of ours: {line[:80]}")
     monitors = {pid: parts for parts in seen.parts.values() for pid in parts.conmons}
-    for pid, parts in owners.items():
+    # conmon adopts what has lost its parent, where the container shares the host's process ids: the oldest is the init.
+    for pid, parts in sorted(owners.items(), key=lambda item: (-start_ticks(item[0]), -item[0])):
         if monitors.get(_parent(pid)) is parts:
             parts.init = pid
 

@@ -192,7 +192,7 @@ def _with(container: Container, needed: tuple[str, ...]) -> Container:
     program = container.program
     if not program.starts or (program.ends and needed != ("remove",)):
         program = PROGRAMS["listener"]
-    ops = (*(Op(kind=kind, think_ms=5) for kind in needed), *container.ops)
+    ops = (*(Op(kind=kind, think_ms=5, value=1) for kind in needed), *container.ops)
     if needed[0] != "start":
         ops = (container.ops[0], *ops) if container.ops else ops
     return Container(
