@@ -112,7 +112,12 @@ class ExecProcess:
         Raises:
             errors.Internal: conmon failed.
         """
-        errors_fd = os.open(self._directory / "conmon.log", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            errors_fd = os.open(
+                self._directory / "conmon.log", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except FileNotFoundError:
+            raise _container_gone() from None
         try:
             process = await spawner.start(
                 arguments,
@@ -168,12 +173,16 @@ class ExecProcess:
         except (ValueError, KeyError, TypeError):
             raise self._failed() from None
 
-    def _failed(self) -> errors.Internal:
+    def _failed(self) -> errors.BeeyardError:
         try:
             said = (self._directory / "conmon.log").read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
-            said = "its directory has gone with the container"
+            return _container_gone()
         return errors.Internal(f"conmon failed: {said or 'it ended without a word'}", reason="CONMON_FAILED")
+
+
+def _container_gone() -> errors.FailedPrecondition:
+    return errors.FailedPrecondition("the container has just ended", reason="CONTAINER_NOT_RUNNING")
 
 
 @contextlib.asynccontextmanager
