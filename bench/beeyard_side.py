@@ -11,7 +11,7 @@ from beeyard.container.v1 import container_pb2, container_pb2_grpc, spec_pb2
 from beeyard.swarm.v1 import control_pb2, control_pb2_grpc
 from beeyard.swarm.v1 import objects_pb2 as objects
 from bench import memory
-from bench.engines import Beeyard, run
+from bench.engines import Beeyard, run, through, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,23 @@ class BeeyardWork:
     def remove(self, containers: list[str]) -> None:
         """Remove containers."""
         self._cli("rm", "-f", *containers)
+
+    def exec_over_api(self, container: str) -> None:
+        """Execute a program in a container, to its end."""
+        stub = container_pb2_grpc.ContainerServiceStub(self._containers)
+        spec = container_pb2.ExecSpec(container=container, argv=["true"])
+        for _ in stub.Exec(iter([container_pb2.ExecRequest(spec=spec)])):
+            pass
+
+    def pipe(self, source: Path) -> None:
+        """Send a file through a container."""
+        through(self._engine.cli("run", "--rm", "-i", "bench:1", "cat"), source, env=self._engine.env)
+
+    def fill_log(self, size_bytes: int) -> None:
+        """Let a container write that much into its log."""
+        made = self._cli("run", "-d", "bench:1", "sh", "-c", writing(size_bytes)).strip()
+        self._cli("wait", made)
+        self._cli("rm", made)
 
     def create_service(self, replicas: int) -> None:
         """Create a service and wait until all tasks run."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 CONCURRENT = 8
-IDLE_CONTAINERS = 10
+IDLE_CONTAINERS = 100
+STREAM_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,21 @@ def measure(works: Sequence[Work], rounds: int) -> list[Row]:
         return statistics.mean(sizes) / MIB
 
     take("supervisor", idle, 1)
+    note("execs and streams")
+    targets = {work.name: work.exec_target() for work in works}
+    take("exec", lambda work: timed(lambda: work.exec_over_api(targets[work.name])), rounds * 4)
+    for work in works:
+        work.remove([targets[work.name]])
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(os.urandom(MIB) * (STREAM_BYTES // MIB))
+        file.flush()
+        source = Path(file.name)
+        take("stdin", lambda work: STREAM_BYTES / MIB / timed(lambda: work.pipe(source)), max(1, rounds // 2))
+    take(
+        "log",
+        lambda work: STREAM_BYTES / MIB / timed(lambda: work.fill_log(STREAM_BYTES)),
+        max(1, rounds // 2),
+    )
     for number in range(rounds):
         note(f"services, round {number + 1} of {rounds}")
         for work in works:
@@ -121,6 +137,9 @@ def measure(works: Sequence[Work], rounds: int) -> list[Row]:
         row("scale", "service scale 5 → 50: all run", "ms", "≤ 0.2", 1000),
         row("remove", "service rm of 50: all gone", "ms", "≤ 0.25", 1000),
         row("supervisor", "memory of an idle container's supervisor (PSS)", "MiB", "≤ 0.25"),
+        row("exec", "exec over the API, to its end", "ms", "≤ 0.5", 1000),
+        row("stdin", "64 MiB through run -i IMAGE cat", "MiB/s", "≥ 2", higher=True),
+        row("log", "64 MiB written to the log", "MiB/s", "≥ 2", higher=True),
         row("idle daemons", "memory of the idle daemons (PSS)", "MiB", "≤ 1"),
     ]
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench import memory
-from bench.engines import Docker, run
+from bench.engines import Docker, run, through, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +72,25 @@ class DockerWork:
     def remove(self, containers: list[str]) -> None:
         """Remove containers."""
         run(self._engine.cli("rm", "-f", *containers))
+
+    def exec_over_api(self, container: str) -> None:
+        """Execute a program in a container, to its end."""
+        made = self._post(f"/containers/{container}/exec", {"Cmd": ["true"], "AttachStdout": True})["Id"]
+        connection = _UnixConnection(self._engine.socket)
+        body = json.dumps({"Detach": False})
+        connection.request("POST", f"/exec/{made}/start", body, {"Content-Type": "application/json"})
+        connection.getresponse().read()
+        connection.close()
+
+    def pipe(self, source: Path) -> None:
+        """Send a file through a container."""
+        through(self._engine.cli("run", "--rm", "-i", "bench:1", "cat"), source)
+
+    def fill_log(self, size_bytes: int) -> None:
+        """Let a container write that much into its log."""
+        made = run(self._engine.cli("run", "-d", "bench:1", "sh", "-c", writing(size_bytes))).strip()
+        run(self._engine.cli("wait", made))
+        run(self._engine.cli("rm", made))
 
     def create_service(self, replicas: int) -> None:
         """Create a service and wait until all tasks run."""

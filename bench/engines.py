@@ -31,6 +31,27 @@ def run(argv: list[str], *, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+def through(argv: list[str], source: Path, *, env: dict[str, str] | None = None) -> None:
+    """Run a program with a file as its input, and count what comes out."""
+    with (
+        source.open("rb") as file,
+        subprocess.Popen(
+            argv, env=env, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process,
+    ):
+        assert process.stdout is not None
+        size = 0
+        while chunk := process.stdout.read(1 << 20):
+            size += len(chunk)
+    if process.returncode != 0 or size != source.stat().st_size:
+        raise SystemExit(f"{' '.join(argv)}: {size} bytes came out, exit code {process.returncode}")
+
+
+def writing(size_bytes: int) -> str:
+    """A shell command that writes that much in lines of 80 characters."""
+    return f"yes {'x' * 79} | head -c {size_bytes}"
+
+
 def make_root_file_system(path: Path) -> None:
     """A root file system of busybox alone, as a tar: what both engines import."""
     with tempfile.TemporaryDirectory() as name:
@@ -38,7 +59,7 @@ def make_root_file_system(path: Path) -> None:
         for directory in ("bin", "etc", "tmp", "proc", "sys", "dev"):
             (root / directory).mkdir()
         shutil.copy("/bin/busybox", root / "bin" / "busybox")
-        for applet in ("sh", "true", "sleep", "echo", "cat"):
+        for applet in ("sh", "true", "sleep", "echo", "cat", "yes", "head"):
             (root / "bin" / applet).symlink_to("busybox")
         (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
         (root / "etc" / "group").write_text("root:x:0:\n")
