@@ -1,8 +1,10 @@
 """The lock of a directory: one holder, found out by the second."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,15 @@ def test_the_lock_ends_with_its_process_and_not_with_its_children(tmp_path: Path
             assert Path(f"/proc/{orphan}").exists()
     finally:
         os.kill(orphan, 9)
+
+
+def test_a_holder_that_is_just_going_is_waited_for(tmp_path: Path) -> None:
+    """As a child of a killed daemon that has not yet executed its program."""
+    path = tmp_path / "lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    going = threading.Timer(0.1, os.close, [fd])
+    going.start()
+    with lock.exclusive(path, "daemon"):
+        assert path.read_text() == f"{os.getpid()}\n"
+    going.join()
