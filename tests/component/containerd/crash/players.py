@@ -20,6 +20,8 @@ FOLLOW_S_MAX = 0.3
 """How long a call that lasts as long as the container is followed."""
 CALL_S_MAX = 30.0
 GONE_REASONS = frozenset({"UNAVAILABLE", "CANCELLED"})
+GONE_UNDER_SENDING = "Internal error from Core"
+"""What grpc.aio says where a connection ends while it sends."""
 
 
 class Player:
@@ -193,4 +195,6 @@ class Player:
 
 def _is_gone(exc: errors.BeeyardError) -> bool:
     """Whether the daemon has died under the call, or is not there."""
+    if exc.message == GONE_UNDER_SENDING:
+        return True
     return isinstance(exc, errors.Unavailable) and exc.reason in GONE_REASONS
