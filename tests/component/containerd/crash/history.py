@@ -102,7 +102,9 @@ class History:
                 alive = place in (Place.UP, Place.PAUSED, Place.AGAIN)
                 return {self._down()} if alive else {place}
             case "terminate":
-                return {place, self._down()} if place in (Place.UP, Place.PAUSED, Place.AGAIN) else {place}
+                if place is Place.PAUSED:
+                    place = Place.UP  # it is thawed: a frozen process takes no signal
+                return {place, self._down()} if place in (Place.UP, Place.AGAIN) else {place}
             case "pause":
                 return {Place.PAUSED} if place is Place.UP else {place}
             case "unpause":
