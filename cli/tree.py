@@ -19,6 +19,7 @@ CONTAINER = {
     "create": ("cli.commands.run:create", "Create a new container"),
     "diff": ("cli.commands.observe:diff", "Inspect changes to files on a container's filesystem"),
     "exec": ("cli.commands.exec:execute", "Execute a command in a running container"),
+    "healthcheck": ("cli.commands.container:healthcheck", "Run the health check of a container now"),
     "inspect": ("cli.commands.container:inspect", "Display detailed information on containers"),
     "kill": ("cli.commands.container:kill", "Kill running containers"),
     "list": ("cli.commands.container:ls", ""),

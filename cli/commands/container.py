@@ -187,6 +187,20 @@ def unpause(session: Session, containers: tuple[str, ...]) -> int:
 
 
 @command()
+@click.argument("container", metavar="CONTAINER", shell_complete=complete.containers)
+@with_session
+def healthcheck(session: Session, container: str) -> int:
+    """Run the health check of a container now, and exit with 0 if it passes, else with 1.
+
+    Prints what the check wrote. The result counts as any other.
+    """
+    result = session.call(api.Containers.CheckHealth, pb.CheckHealthRequest(container=container)).result
+    if result.output:
+        click.echo(result.output, nl=not result.output.endswith("\n"))
+    return int(result.exit_code != 0)
+
+
+@command()
 @click.option("-f", "--force", is_flag=True, help="Force the removal of a running container (uses SIGKILL)")
 @click.option("-v", "--volumes", is_flag=True, help="Remove anonymous volumes associated with the container")
 @_CONTAINERS

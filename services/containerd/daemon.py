@@ -21,6 +21,7 @@ from services.containerd.cgroups.control import Control
 from services.containerd.engine import Engine
 from services.containerd.events import Events
 from services.containerd.execs import Execs
+from services.containerd.health.probes import Probes
 from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle.actor import Surroundings
 from services.containerd.lifecycle.bring_up import BringUp, Machine
@@ -91,8 +92,9 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             peer=lambda reference: engine.peer(reference),  # noqa: PLW0108 (made below)
             clean_ups_done=lambda: engine.clean_ups_done(),  # noqa: PLW0108 (likewise)
         )
+        probes = Probes(machine, control, supervisor, clock, system.new_hex_id)
         around = Surroundings(
-            work=Hands(machine, control, images, bring_up, clean_up),
+            work=Hands(machine, control, images, bring_up, clean_up, probes),
             store=store,
             watcher=watcher,
             supervisor=supervisor,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.work import Images
     from services.containerd.model.image import ImageConfig
     from services.containerd.model.spec import ContainerSpec
+    from services.containerd.model.status import Health
     from services.kit.seams import NewId, Rng
 
 CONTAINERS_MAX = 10_000
@@ -37,8 +38,6 @@ PREFIX_CHARS_MIN = 1
 CLEAN_UP_WAIT_S = 5.0
 NAME_WAIT_S = 15.0
 """How long a new container waits for a name whose holder is being removed."""
-
-UNCHECKED = "health checks are kept with the container, but not run: its health will not be known"
 
 
 class Engine:
@@ -172,8 +171,7 @@ class Engine:
         host = self._machine.host
         _, limits = resources.section(spec.resources, host, collections.defaultdict(lambda: (0, 0)))
         _, ulimits = rlimits.section(spec.resources.ulimits, host.hard_limits)
-        health = spec.health is not None and spec.health.test[:1] not in ((), ("NONE",))
-        return (*limits, *ulimits, *((UNCHECKED,) if health else ()))
+        return (*limits, *ulimits)
 
     async def start(self, actor: Actor, *, holder: str = "") -> int:
         """Start it; return the pid of its init."""
@@ -205,6 +203,12 @@ class Engine:
     async def unpause(self, actor: Actor) -> None:
         """Thaw it."""
         await actor.ask(lambda ask: messages.UnpauseAsked(ask=ask))
+
+    async def check_health(self, actor: Actor) -> Health:
+        """Run its health check now; return its health, with the result as the newest."""
+        await actor.ask(lambda ask: messages.CheckAsked(ask=ask))
+        assert actor.status.health is not None, "what was checked has a health"
+        return actor.status.health
 
     async def remove(self, actor: Actor, *, force: bool, volumes: bool, holder: str = "") -> None:
         """Remove it; returns when nothing of it is left."""

@@ -11,6 +11,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from services.containerd.health.put_down import put_down_left
 from services.containerd.kernel import processes
 from services.containerd.lifecycle import messages, recover
 from services.containerd.lifecycle.bring_up import cgroup_path
@@ -71,6 +72,7 @@ class Recovery:
         boot_file = self._machine.layout.state / _BOOT_FILE
         same_boot = (atomic.read(boot_file) or b"").decode() in ("", self._machine.boot_id)
         await self._settle(records)
+        await put_down_left(self._machine, self._control, records)
         actors = [self._engine.adopt(record) for record in records]
         for actor in actors:
             finding = self._look(actor.record, same_boot=same_boot)

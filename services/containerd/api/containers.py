@@ -126,6 +126,10 @@ class ContainerService(RefusedCalls):
         await self._engine.unpause(self._engine.find(request.container))
         return pb.UnpauseContainerResponse()
 
+    async def CheckHealth(self, request: pb.CheckHealthRequest, context: Context) -> pb.CheckHealthResponse:
+        health = status_to_pb.health(await self._engine.check_health(self._engine.find(request.container)))
+        return pb.CheckHealthResponse(result=health.log[-1], health=health)
+
     async def RemoveContainer(
         self, request: pb.RemoveContainerRequest, context: Context
     ) -> pb.RemoveContainerResponse:
@@ -135,9 +139,7 @@ class ContainerService(RefusedCalls):
             if request.ignore_missing:
                 return pb.RemoveContainerResponse()
             raise
-        await self._engine.remove(
-            actor, force=request.force, volumes=request.volumes, holder=request.holder
-        )
+        await self._engine.remove(actor, force=request.force, volumes=request.volumes, holder=request.holder)
         return pb.RemoveContainerResponse()
 
     async def RenameContainer(

@@ -70,7 +70,8 @@ def matches_event(event: ContainerEvent, filters: Mapping[str, tuple[str, ...]])
             case "container":
                 fits = any(event.id.startswith(value) or attributes.get("name") == value for value in values)
             case "event":
-                fits = event.action.value in values
+                action = event.action.value  # "health_status: healthy" is also asked for as "health_status"
+                fits = action in values or action.partition(":")[0] in values
             case "image":
                 fits = attributes.get("image") in values
             case "label":
@@ -123,10 +124,11 @@ def _expose(record: Record, value: str, _find: object) -> bool:
     return any(entry in (value, f"{value}/tcp") or f"{entry}/tcp" == value for entry in exposed)
 
 
-def _health(_record: Record, value: str, _find: object) -> bool:
+def _health(record: Record, value: str, _find: object) -> bool:
     if value not in ("none", "starting", "healthy", "unhealthy"):
         raise _invalid(f"unknown health {value!r}")
-    return value == "none"
+    health = record.status.health
+    return value == ("none" if health is None else health.state.value)
 
 
 def _id(record: Record, value: str, _find: object) -> bool:

@@ -8,14 +8,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from beeyard.container.v1 import container_pb2
 from services.containerd.api import spec_to_pb
-from services.containerd.model.status import State
+from services.containerd.model.status import HealthState, State
 from services.containerd.ocispec import resolve
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.containerd.model.events import ContainerEvent
-    from services.containerd.model.status import NetworkStatus, Record
+    from services.containerd.model.status import Health, NetworkStatus, Record
     from services.containerd.runtime.layout import Layout
 
 _STATES = {
@@ -26,6 +26,11 @@ _STATES = {
     State.REMOVING: container_pb2.CONTAINER_STATE_REMOVING,
     State.EXITED: container_pb2.CONTAINER_STATE_EXITED,
     State.DEAD: container_pb2.CONTAINER_STATE_DEAD,
+}
+_HEALTH_STATES = {
+    HealthState.STARTING: container_pb2.HEALTH_STATE_STARTING,
+    HealthState.HEALTHY: container_pb2.HEALTH_STATE_HEALTHY,
+    HealthState.UNHEALTHY: container_pb2.HEALTH_STATE_UNHEALTHY,
 }
 
 
@@ -74,6 +79,23 @@ def event(item: ContainerEvent) -> container_pb2.Event:
     )
 
 
+def health(observed: Health) -> container_pb2.Health:
+    """Return how a health check went."""
+    return container_pb2.Health(
+        state=_HEALTH_STATES[observed.state],
+        failing_streak=observed.failing_streak,
+        log=[
+            container_pb2.HealthResult(
+                started_at=timestamp(result.started_at),
+                finished_at=timestamp(result.ended_at),
+                exit_code=result.exit_code,
+                output=result.output,
+            )
+            for result in observed.log
+        ],
+    )
+
+
 def _status(record: Record) -> container_pb2.ContainerStatus:
     status = record.status
     network = status.run.network if status.run is not None else None
@@ -86,6 +108,7 @@ def _status(record: Record) -> container_pb2.ContainerStatus:
         started_at=timestamp(status.started_at),
         finished_at=timestamp(status.finished_at),
         restart_count=status.restart_count,
+        health=health(status.health) if status.health is not None else None,
         network=_network(network) if network is not None else None,
         held_by=status.held_by,
     )

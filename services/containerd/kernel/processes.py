@@ -68,6 +68,14 @@ def kill(process: ProcessRef) -> bool:
         os.close(fd)
 
 
+def session(pid: int) -> int | None:
+    """Return the session of a process, None if it is gone."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
 def command_line(pid: int) -> list[str]:
     """Return the arguments of a process, empty if it is gone or a thread of the kernel."""
     try:

@@ -19,8 +19,9 @@ from services.containerd.lifecycle.core import Automaton
 from services.containerd.lifecycle.messages import Failure
 from services.containerd.lifecycle.work import BringUpError
 from services.containerd.model.events import Action, ContainerEvent
+from services.containerd.model.spec import HealthAction
 from services.containerd.model.status import Phase, State
-from services.kit import errors, log
+from services.kit import errors, log, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -90,6 +91,7 @@ class Actor:
         self._idle = asyncio.Event()
         self._asks: dict[int, asyncio.Future[None]] = {}
         self._timers: dict[Timer, asyncio.Task[None]] = {}
+        self._probe: asyncio.Task[None] | None = None
         self._exit_waiters: list[asyncio.Future[Exit]] = []
         self._gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
@@ -215,6 +217,10 @@ class Actor:
                 self._set_timer(effect.timer, effect.delay_s)
             case messages.CancelTimer():
                 self._cancel_timer(effect.timer)
+            case messages.Probe():
+                self._probe = self._spawn(self._run_probe(effect.number), "health check")
+            case messages.CancelProbe():
+                await self._cancel_probe()
             case messages.Publish():
                 self.tell(effect.action, **effect.attributes)
                 if effect.action is Action.DIE:
@@ -275,6 +281,16 @@ class Actor:
             self.post(messages.BringUpFailed(failure=failure))
         else:
             self.post(messages.BroughtUp(run=run))
+
+    async def _run_probe(self, number: int) -> None:
+        result = await self._around.work.probe(self.record, self.tell)
+        self.post(messages.Probed(number=number, result=result))
+
+    async def _cancel_probe(self) -> None:
+        """Return when the check is put down; that takes `Probes` a bounded time."""
+        probe, self._probe = self._probe, None
+        if probe is not None and not probe.done():
+            await tasks.cancel(probe)
 
     async def _clean_up(self, record: Record) -> None:
         await self.hub.end()
@@ -389,7 +405,9 @@ def _reach_fault(before: Status, after: Status) -> None:
     elif after.phase is Phase.UP and before.phase is Phase.STARTING:
         faults.reached("start.running_recorded")
     elif after.phase is Phase.UP and after.stop is not None and before.stop is None:
-        faults.reached("stop.recorded")
+        faults.reached(
+            "stop.recorded" if after.stop.by_health is HealthAction.NONE else "health.stop_recorded"
+        )
     elif after.phase is Phase.IDLE and before.phase is Phase.CLEANING:
         faults.reached("exit.cleaned")
     elif after.phase is Phase.IDLE and before.phase is Phase.PREPARING and after.state is State.CREATED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from services.containerd.lifecycle import checks
 from services.containerd.lifecycle.messages import (
     CancelTimer,
     Effect,
@@ -83,11 +84,20 @@ def stop(machine: Automaton, event: StopAsked, now: datetime) -> list[Effect]:
         return [machine.move(stopped_by_user=True)]
     effects: list[Effect] = []
     if status.state is State.RESTARTING or status.start_wanted:
+        removes_itself = machine.spec.auto_remove and not status.held_by
         effects += [
             CancelTimer(timer=Timer.RESTART),
-            machine.move(state=State.EXITED, stopped_by_user=True, restart_at=None, start_wanted=False),
+            machine.move(
+                state=State.EXITED,
+                stopped_by_user=True,
+                restart_at=None,
+                start_wanted=False,
+                remove_wanted=status.remove_wanted or removes_itself,
+            ),
             *machine.answer(machine.waiting.starters, Refusal.STOPPED),
         ]
+        if removes_itself and status.phase is Phase.IDLE:
+            effects += machine.begin_remove()
     if status.phase is Phase.CLEANING:
         machine.waiting.stoppers.append(event.ask)
         return effects
@@ -176,7 +186,8 @@ def hold(machine: Automaton, event: HoldAsked) -> list[Effect]:
     if refusal is not None or status.held_by:
         return [Reply(ask=event.ask, refusal=refusal)]
     starters: list[Effect] = []
-    if status.phase is Phase.CLEANING:  # they wait for the end of the last run, and would start it behind the holder
+    if status.phase is Phase.CLEANING:
+        # They wait for the end of the last run, and would start it behind the holder.
         starters = machine.answer(machine.waiting.starters, Refusal.HELD)
     return [machine.move(held_by=event.holder), *starters, Reply(ask=event.ask)]
 
@@ -198,7 +209,11 @@ def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
     if machine.status.phase is not Phase.UP:
         return [Reply(ask=event.ask, refusal=Refusal.NOT_RUNNING)]
     machine.waiting.freezers.append(event.ask)
-    return [machine.move(state=State.PAUSED), Freeze(frozen=True)]
+    return [
+        machine.move(state=State.PAUSED),
+        *checks.rest(machine, Refusal.PAUSED),
+        Freeze(frozen=True),
+    ]
 
 
 def unpause(machine: Automaton, event: UnpauseAsked) -> list[Effect]:
@@ -267,4 +282,8 @@ def thaw(machine: Automaton) -> list[Effect]:
     """A frozen process takes no signal, not even SIGKILL."""
     if machine.status.state is not State.PAUSED:
         return []
-    return [machine.move(state=State.RUNNING), Freeze(frozen=False, answer=False)]
+    return [
+        machine.move(state=State.RUNNING),
+        Freeze(frozen=False, answer=False),
+        *checks.arm(machine, machine.status.started_at),
+    ]

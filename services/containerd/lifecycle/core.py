@@ -9,8 +9,8 @@ Rules
     back as an event, and what was asked meanwhile is decided then.
   - No clock: `now` is an argument, and timers are effects.
 
-The handlers are in `asks` (what people want) and `outcomes` (what happened); `recover` holds the first step after a
-restart of the daemon.
+The handlers are in `asks` (what people want), `outcomes` (what happened) and `checks` (health); `recover` holds the
+first step after a restart of the daemon.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
-from services.containerd.lifecycle import asks, messages, outcomes, recover
+from services.containerd.health.core import check_of
+from services.containerd.lifecycle import asks, checks, messages, outcomes, recover
 from services.containerd.lifecycle.messages import (
     BringUp,
     CleanUp,
@@ -52,6 +53,7 @@ class Waiting:
     stoppers: list[Ask] = field(default_factory=list)
     removers: list[Ask] = field(default_factory=list)
     freezers: list[Ask] = field(default_factory=list)
+    checkers: list[Ask] = field(default_factory=list)
 
 
 class Automaton:
@@ -76,6 +78,10 @@ class Automaton:
         """Whether its creation was told: what was never created is not destroyed either."""
         self.abort_start = False
         self.kill_sent = False
+        self.check = check_of(spec, image)
+        self.probes = 0
+        self.probing = 0
+        """Number of the health check that runs; 0: none does."""
         self.retries = 0
         self.gone = False
 
@@ -96,6 +102,8 @@ class Automaton:
                 return asks.pause(self, event)
             case messages.UnpauseAsked():
                 return asks.unpause(self, event)
+            case messages.CheckAsked():
+                return checks.asked(self, event)
             case messages.RemoveAsked():
                 return asks.remove(self, event, now)
             case messages.HoldAsked():
@@ -122,7 +130,8 @@ class Automaton:
         | messages.ConmonLost
         | messages.FreezeDone
         | messages.CleanedUp
-        | messages.Removed,
+        | messages.Removed
+        | messages.Probed,
         now: datetime,
     ) -> list[Effect]:
         match event:
@@ -139,11 +148,13 @@ class Automaton:
             case messages.ConmonLost():
                 return outcomes.conmon_lost(self, now)
             case messages.FreezeDone():
-                return outcomes.freeze_done(self, event)
+                return outcomes.freeze_done(self, event, now)
             case messages.CleanedUp():
                 return outcomes.cleaned_up(self, event, now)
             case messages.Removed():
                 return outcomes.removed(self, event)
+            case messages.Probed():
+                return checks.probed(self, event, now)
             case _:
                 assert_never(event)
 

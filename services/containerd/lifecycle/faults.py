@@ -45,6 +45,12 @@ EXEC_POINTS = (
 )
 """In the order in which an exec passes them."""
 
+HEALTH_POINTS = (
+    "health.started",
+    "health.stop_recorded",
+)
+"""A check runs; what an unhealthy container gets is recorded and not done."""
+
 _armed, _, _times = os.environ.get(VARIABLE, "").partition(":")
 _left = int(_times or "1")
 

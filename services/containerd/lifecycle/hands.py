@@ -15,10 +15,13 @@ from services.containerd.runtime import fifo, signals, stuck
 from services.kit import errors, log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.containerd.cgroups.control import Control
+    from services.containerd.health.probes import Probes
     from services.containerd.lifecycle.bring_up import BringUp, Machine
     from services.containerd.lifecycle.clean_up import CleanUp
-    from services.containerd.model.status import Record, Run
+    from services.containerd.model.status import ProbeResult, Record, Run
     from services.containerd.neighbours.images import Images
 
 _log = log.get(__name__)
@@ -28,13 +31,20 @@ class Hands:
     """Does what the automaton of a container orders; see `work.Work` for the contracts."""
 
     def __init__(
-        self, machine: Machine, control: Control, images: Images, bring_up: BringUp, clean_up: CleanUp
+        self,
+        machine: Machine,
+        control: Control,
+        images: Images,
+        bring_up: BringUp,
+        clean_up: CleanUp,
+        probes: Probes,
     ) -> None:
         self._machine = machine
         self._control = control
         self._images = images
         self._bring_up = bring_up
         self._clean_up = clean_up
+        self._probes = probes
 
     async def prepare(self, record: Record) -> None:
         """Make the writable layer and the directory of a container."""
@@ -84,6 +94,10 @@ class Hands:
     async def freeze(self, record: Record, *, frozen: bool) -> None:
         """Freeze or thaw all processes."""
         await self._control.freeze(cgroup_path(record, self._machine.cgroup_parent), frozen=frozen)
+
+    async def probe(self, record: Record, tell: Callable[..., None]) -> ProbeResult:
+        """Run the health check once."""
+        return await self._probes.run(record, tell)
 
     async def clean_up(self, record: Record) -> None:
         """Take down whatever is left of a run."""

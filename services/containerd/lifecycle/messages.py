@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from services.containerd.model.events import Action
     from services.containerd.model.spec import ContainerSpec
-    from services.containerd.model.status import Run, Status
+    from services.containerd.model.status import ProbeResult, Run, Status
 
 Ask: TypeAlias = int
 """Names a call that waits for its answer."""
@@ -24,6 +24,7 @@ class Timer(StrEnum):
     STOP_GRACE = "stop_grace"
     RESTART = "restart"
     RETRY = "retry"
+    HEALTH = "health"
 
 
 class Refusal(StrEnum):
@@ -42,6 +43,7 @@ class Refusal(StrEnum):
     CLEANUP_FAILED = "CLEANUP_FAILED"
     PREPARE_FAILED = "PREPARE_FAILED"
     REMOVE_FAILED = "REMOVE_FAILED"
+    NO_HEALTHCHECK = "NO_HEALTHCHECK"
     HELD = "CONTAINER_HELD"
 
 
@@ -135,6 +137,13 @@ class ReleaseAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckAsked:
+    """Somebody wants its health checked now."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChanged:
     """Rename or update has written another record."""
 
@@ -215,6 +224,15 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """The health check has run, or could not."""
+
+    number: int
+    """Of the `Probe` that this answers: a result may come when it does not count any more."""
+    result: ProbeResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired:
     """A timer that was set has run out."""
 
@@ -253,6 +271,7 @@ Event: TypeAlias = (
     | RemoveAsked
     | HoldAsked
     | ReleaseAsked
+    | CheckAsked
     | SpecChanged
     | Prepared
     | BroughtUp
@@ -263,6 +282,7 @@ Event: TypeAlias = (
     | FreezeDone
     | CleanedUp
     | Removed
+    | Probed
     | TimerFired
     | Recovered
 )
@@ -335,6 +355,18 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Run the health check; ends in `Probed` unless it is cancelled. One at a time."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelProbe:
+    """Put down the health check that runs, if one does, before anything that follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetTimer:
     """Send `TimerFired` after the delay; replaces a timer of the same kind."""
 
@@ -377,6 +409,8 @@ Effect: TypeAlias = (
     | Freeze
     | CleanUp
     | Remove
+    | Probe
+    | CancelProbe
     | SetTimer
     | CancelTimer
     | Publish

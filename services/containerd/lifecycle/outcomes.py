@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from services.containerd.lifecycle import asks, restart
+from services.containerd.health import core as health
+from services.containerd.lifecycle import asks, checks, restart
 from services.containerd.lifecycle.messages import (
     CancelTimer,
     CleanUp,
@@ -22,6 +23,7 @@ from services.containerd.lifecycle.messages import (
     Watch,
 )
 from services.containerd.model.events import Action
+from services.containerd.model.spec import HealthAction
 from services.containerd.model.status import Phase, State
 
 if TYPE_CHECKING:
@@ -76,8 +78,10 @@ def brought_up(machine: Automaton, event: BroughtUp, now: datetime) -> list[Effe
         started_at=now,
         exit_code=0,
         oom_killed=False,
+        **checks.begin(machine),
     )
-    return [record, Watch(run=event.run), Publish(action=Action.START), Ignite(run=event.run)]
+    started: list[Effect] = [Watch(run=event.run), Publish(action=Action.START), Ignite(run=event.run)]
+    return [record, *started, *checks.arm(machine, now)]
 
 
 def bring_up_failed(machine: Automaton, event: BringUpFailed, now: datetime) -> list[Effect]:
@@ -98,9 +102,14 @@ def bring_up_failed(machine: Automaton, event: BringUpFailed, now: datetime) -> 
 
 
 def _aborted(machine: Automaton) -> list[Effect]:
-    state = State.EXITED if machine.status.state is State.RESTARTING else machine.status.state
+    status = machine.status
+    state = State.EXITED if status.state is State.RESTARTING else status.state
+    removes_itself = machine.spec.auto_remove and state is State.EXITED and not status.held_by
     answers = machine.answer(machine.waiting.starters, Refusal.STOPPED)
-    return [*machine.clean(state=state, restart_at=None), *answers]
+    clean_up = machine.clean(
+        state=state, restart_at=None, remove_wanted=status.remove_wanted or removes_itself
+    )
+    return [*clean_up, *answers]
 
 
 def ignited(machine: Automaton, event: Ignited, now: datetime) -> list[Effect]:
@@ -122,32 +131,41 @@ def exited(machine: Automaton, event: Exited, now: datetime) -> list[Effect]:
     uptime_s = (at - started_at).total_seconds()
     starters = machine.answer(machine.waiting.starters) if not status.start_wanted else []
     freezers = machine.answer(machine.waiting.freezers, Refusal.NOT_RUNNING)
+    at_rest = checks.rest(machine, Refusal.NOT_RUNNING)
     after = _after_end(machine, exit_code=event.exit_code, uptime_s=uptime_s, now=at)
+    by_health = status.stop.by_health if status.stop is not None else HealthAction.NONE
+    unhealthy = by_health is not HealthAction.NONE
     clean_up = machine.clean(
         exit_code=event.exit_code,
         oom_killed=event.oom_killed,
-        error=event.error,
+        error=event.error or (health.said(status.health) if unhealthy else ""),
         finished_at=at,
         stop=None,
+        health=health.ended(status.health),
         **after,
     )
     told: list[Effect] = [Publish(action=Action.OOM)] if event.oom_killed else []
     told.append(Publish(action=Action.DIE, attributes={"exitCode": str(event.exit_code)}))
-    if status.stop is not None:
+    if status.stop is not None and by_health is not HealthAction.KILL:
         told.append(Publish(action=Action.STOP))
-    return [CancelTimer(timer=Timer.STOP_GRACE), clean_up[0], *told, *starters, *freezers, *clean_up[1:]]
+    before: list[Effect] = [CancelTimer(timer=Timer.STOP_GRACE), *at_rest]
+    return [*before, clean_up[0], *told, *starters, *freezers, *clean_up[1:]]
 
 
 def _after_end(machine: Automaton, *, exit_code: int, uptime_s: float, now: datetime) -> dict[str, object]:
     """Return what the status becomes after a run: goes, starts again now, starts again later, or stays down."""
     status, spec = machine.status, machine.spec
-    if status.remove_wanted or (spec.auto_remove and not status.held_by):
-        return {"state": State.EXITED, "remove_wanted": True}
+    if status.remove_wanted:
+        return {"state": State.EXITED}
     if status.start_wanted:
         return {"state": State.RESTARTING, "restart_at": now}
-    if not status.stopped_by_user and restart.wanted(
-        spec.restart, exit_code=exit_code, restart_count=status.restart_count
-    ):
+    unhealthy = status.stop is not None and status.stop.by_health is HealthAction.RESTART
+    restarts = not status.stopped_by_user and restart.wanted(
+        spec.restart, exit_code=exit_code, restart_count=status.restart_count, unhealthy=unhealthy
+    )
+    if spec.auto_remove and not restarts and not status.held_by:
+        return {"state": State.EXITED, "remove_wanted": True}
+    if restarts:
         delay_s = restart.delay_s(status.restart_delay_s, uptime_s=uptime_s)
         return {
             "state": State.RESTARTING,
@@ -163,17 +181,21 @@ def conmon_lost(machine: Automaton, now: datetime) -> list[Effect]:
     return exited(machine, lost, now)
 
 
-def freeze_done(machine: Automaton, event: FreezeDone) -> list[Effect]:
+def freeze_done(machine: Automaton, event: FreezeDone, now: datetime) -> list[Effect]:
     """Freezing or thawing has ended; a failure takes the state back."""
     if machine.status.phase is not Phase.UP or not machine.waiting.freezers:
         return []
     paused = machine.status.state is State.PAUSED
     if event.failure is None:
         action = Action.PAUSE if paused else Action.UNPAUSE
-        return [Publish(action=action), *machine.answer(machine.waiting.freezers)]
+        return [
+            Publish(action=action),
+            *machine.answer(machine.waiting.freezers),
+            *checks.arm(machine, now),
+        ]
     back = State.RUNNING if paused else State.PAUSED
     answers = machine.answer(machine.waiting.freezers, Refusal.RUNTIME_FAILED, event.failure)
-    return [machine.move(state=back), *answers]
+    return [machine.move(state=back), *answers, *checks.arm(machine, now)]
 
 
 def cleaned_up(machine: Automaton, event: CleanedUp, now: datetime) -> list[Effect]:
@@ -228,6 +250,8 @@ def timer_fired(machine: Automaton, event: TimerFired, now: datetime) -> list[Ef
             return machine.begin_start() if ready else []
         case Timer.RETRY:
             return _retry(machine, now)
+        case Timer.HEALTH:
+            return checks.due(machine)
 
 
 def _grace_over(machine: Automaton) -> list[Effect]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.containerd.lifecycle import asks, outcomes, restart
+from services.containerd.lifecycle import asks, checks, outcomes, restart
 from services.containerd.lifecycle.messages import (
     CleanUp,
     Effect,
@@ -107,7 +107,7 @@ def _resume_up(machine: Automaton, found: Found, now: datetime) -> list[Effect]:
         effects += asks.kill_now(machine)
     elif status.stop is not None:
         effects += asks.send_stop(machine, now)
-    return effects
+    return [*effects, *checks.resume(machine, now)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ _TEXTS = {
     Refusal.DEAD: "a removal of it has failed half-way: it can only be removed",
     Refusal.STOPPED: "it was stopped meanwhile",
     Refusal.HELD: "it is held while it is moved to another node (`swarmctl container move`)",
+    Refusal.NO_HEALTHCHECK: "it has no health check",
     Refusal.UNKILLABLE: "a process of it does not die from SIGKILL: the kernel holds it, perhaps in I/O",
 }
 

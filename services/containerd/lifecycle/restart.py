@@ -15,13 +15,19 @@ STABLE_AFTER_S = 10.0
 """A run as long as this starts the delays over."""
 
 
-def wanted(policy: RestartPolicy, *, exit_code: int, restart_count: int) -> bool:
-    """Return whether the policy restarts a container that ended by itself, not stopped by a user."""
+def wanted(policy: RestartPolicy, *, exit_code: int, restart_count: int, unhealthy: bool = False) -> bool:
+    """Return whether a container starts again that ended by itself, not stopped by a user.
+
+    `unhealthy`: it was stopped to be restarted because its health check failed. That is a failure whatever its exit
+    code, and needs no policy; the number of tries of on-failure bounds it.
+    """
     match policy.mode:
         case RestartMode.NO:
-            return False
+            return unhealthy
         case RestartMode.ON_FAILURE:
-            return exit_code != 0 and (policy.retries_max == 0 or restart_count < policy.retries_max)
+            return (exit_code != 0 or unhealthy) and (
+                policy.retries_max == 0 or restart_count < policy.retries_max
+            )
         case RestartMode.ALWAYS | RestartMode.UNLESS_STOPPED:
             return True
         case _:

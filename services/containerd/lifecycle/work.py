@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.containerd.model.image import ImageConfig
-    from services.containerd.model.status import Record, Run
+    from services.containerd.model.status import ProbeResult, Record, Run
 
 
 class Work(Protocol):
@@ -37,6 +39,10 @@ class Work(Protocol):
 
     async def freeze(self, record: Record, *, frozen: bool) -> None:
         """Freeze or thaw all processes."""
+        ...
+
+    async def probe(self, record: Record, tell: Callable[..., None]) -> ProbeResult:
+        """Run the health check once; `tell` publishes an event about the container. Cancelled, it leaves nothing."""
         ...
 
     async def clean_up(self, record: Record) -> None:

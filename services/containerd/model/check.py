@@ -13,11 +13,12 @@ from services.containerd.model.spec import ContainerSpec, MountKind, RestartMode
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from services.containerd.model.spec import Mount, Network, PortBinding
+    from services.containerd.model.spec import Healthcheck, Mount, Network, PortBinding
 
 ENV_MAX = 10_000
 TEXT_BYTES_MAX = 1 << 20
 LIST_MAX = 1_000
+HEALTH_TEST_BYTES_MAX = 64 << 10
 FILE_BYTES_MAX = 1 << 20
 FILES_BYTES_MAX = 16 << 20
 
@@ -70,6 +71,20 @@ def _check_lifecycle(spec: ContainerSpec) -> None:
         raise _invalid(f"a number of retries goes with on-failure, not with {policy.mode}")
     if spec.auto_remove and policy.mode is not RestartMode.NO:
         raise _invalid("automatic removal and a restart policy exclude each other")
+    if spec.health is not None:
+        _check_health(spec.health)
+
+
+def _check_health(health: Healthcheck) -> None:
+    kind, words = health.test[:1], health.test[1:]
+    if kind not in ((), ("NONE",), ("CMD",), ("CMD-SHELL",)):
+        raise _invalid(f"unknown kind of health check {kind[0][:80]!r}: there are NONE, CMD and CMD-SHELL")
+    if kind in (("CMD",), ("CMD-SHELL",)) and not any(words):
+        raise _invalid("the health check has no command")
+    if any("\0" in word for word in words):
+        raise _invalid("the command of the health check holds a NUL byte")
+    if sum(len(word.encode(errors="surrogateescape")) for word in words) > HEALTH_TEST_BYTES_MAX:
+        raise _invalid(f"the command of the health check is longer than {HEALTH_TEST_BYTES_MAX} bytes")
 
 
 def _check_network(network: Network) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """Docker's words for what happens to a container."""
+    """Docker's words for what happens to a container or a volume."""
 
     CREATE = "create"
     START = "start"
@@ -30,17 +30,25 @@ class Action(StrEnum):
     RESIZE = "resize"
     COMMIT = "commit"
     DESTROY = "destroy"
+    MOUNT = "mount"
+    UNMOUNT = "unmount"
+    PRUNE = "prune"
     EXEC_CREATE = "exec_create"
     EXEC_START = "exec_start"
     EXEC_DIE = "exec_die"
+    HEALTHY = "health_status: healthy"
+    UNHEALTHY = "health_status: unhealthy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerEvent:
-    """One thing that happened to one container."""
+    """One thing that happened to one container or volume."""
 
     at: datetime
     action: Action
     id: str
+    """The id of a container, the name of a volume."""
+    type: str = "container"
+    """"container" or "volume"."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """name, image and the labels, and what belongs to the action: exitCode, signal, oldName."""

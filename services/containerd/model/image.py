@@ -23,3 +23,5 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     health: Healthcheck | None = None
+    shell: tuple[str, ...] = ()
+    """What runs a command that is given as a text; empty is `/bin/sh -c`."""

@@ -21,7 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.containerd.model.image import ImageConfig
-from services.containerd.model.spec import ContainerSpec, PortBinding
+from services.containerd.model.spec import ContainerSpec, HealthAction, PortBinding
 
 
 class State(StrEnum):
@@ -127,6 +127,37 @@ class Stop:
     signal: str
     deadline: datetime | None
     """When SIGKILL follows; None waits for ever."""
+    by_health: HealthAction = HealthAction.NONE
+    """What its health check has it stopped for; `none` if a user asked."""
+
+
+class HealthState(StrEnum):
+    """What the health check says."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """One run of the check."""
+
+    started_at: datetime
+    ended_at: datetime
+    exit_code: int
+    """0 is healthy; -1: it did not end in time, or could not be run."""
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the check went so far. The log goes on from run to run; the rest starts over with each."""
+
+    state: HealthState = HealthState.STARTING
+    failing_streak: int = 0
+    log: tuple[ProbeResult, ...] = ()
+    """Newest last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +180,8 @@ class Status:
     restart_at: datetime | None = None
     stopped_by_user: bool = False
     stop: Stop | None = None
+    health: Health | None = None
+    """None without a check, and before the first start."""
     start_wanted: bool = False
     """Starts again as soon as nothing is held: the second half of a restart by the user."""
     remove_wanted: bool = False

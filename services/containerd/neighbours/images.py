@@ -119,6 +119,7 @@ def config_from_pb(image: image_pb2.Image) -> ImageConfig:
         volumes=tuple(config.volumes),
         stop_signal=config.stop_signal,
         health=_health(config.healthcheck) if config.HasField("healthcheck") else None,
+        shell=tuple(config.shell),
     )
 
 

@@ -53,6 +53,16 @@ class Bundle:
         return self.path / "conmon.log"
 
     @property
+    def health(self) -> Path:
+        """What the health check runs by."""
+        return self.path / "health"
+
+    @property
+    def health_pidfile(self) -> Path:
+        """Process id of the health check that runs, written by the runtime."""
+        return self.health / "pid"
+
+    @property
     def persist(self) -> Path:
         """Where conmon leaves `oom` and `exit`."""
         return self.path / "persist"

@@ -44,6 +44,12 @@ def update(flavour: Flavour, root: Path, resources: Path, container_id: str) -> 
     return [flavour.path, f"--root={root}", "update", f"--resources={resources}", container_id]
 
 
+def execute(flavour: Flavour, root: Path, container_id: str, *, process: Path, pidfile: Path) -> list[str]:
+    """Return the command that runs one more process and ends as that does, its streams being the command's own."""
+    options = [f"--process={process}", f"--pid-file={pidfile}"]
+    return [flavour.path, f"--root={root}", "exec", *options, container_id]
+
+
 def version(flavour: Flavour) -> list[str]:
     """Return the command that prints the version."""
     return [flavour.path, "--version"]

@@ -197,15 +197,6 @@ def _id_of(request_id: str) -> str:
 
 def _spec_warnings(spec: objects_pb2.ServiceSpec) -> list[str]:
     """Say what of a spec is accepted but cannot be had fully."""
-    warnings = _port_warnings(spec)
-    if spec.task.container.health.test[:1] not in ([], ["NONE"]):
-        warnings.append(
-            "health checks are kept with the tasks, but not run: a task counts as running once it is started"
-        )
-    return warnings
-
-
-def _port_warnings(spec: objects_pb2.ServiceSpec) -> list[str]:
     shared = [
         str(port.published_port or "(picked)") for port in spec.endpoint.ports if not ports.is_host(port)
     ]

@@ -11,20 +11,40 @@ import random
 
 import pytest
 
-from services.containerd.model.spec import ContainerSpec, RestartMode, RestartPolicy
+from services.containerd.model.spec import (
+    ContainerSpec,
+    HealthAction,
+    Healthcheck,
+    RestartMode,
+    RestartPolicy,
+)
 from tests.sim.containerd.world import World, check_quiet
 
 SEEDS = int(os.environ.get("SEEDS", "1600"))
 TURNS = 250
 REQUESTS = ["start"] * 4 + ["stop", "stop now", "stop patiently", "restart", "kill", "hup"]
-REQUESTS += ["pause", "pause", "unpause", "hold", "release"]
+REQUESTS += ["pause", "pause", "unpause", "check", "hold", "release"]
 
 
 def _spec(rng: random.Random) -> ContainerSpec:
     mode = rng.choice(list(RestartMode))
     retries = rng.choice([0, 2]) if mode is RestartMode.ON_FAILURE else 0
     auto_remove = mode is RestartMode.NO and rng.random() < 0.3
-    return ContainerSpec(restart=RestartPolicy(mode=mode, retries_max=retries), auto_remove=auto_remove)
+    policy = RestartPolicy(mode=mode, retries_max=retries)
+    return ContainerSpec(restart=policy, auto_remove=auto_remove, health=_health(rng))
+
+
+def _health(rng: random.Random) -> Healthcheck | None:
+    if rng.random() < 0.3:
+        return None
+    return Healthcheck(
+        test=("CMD", "check"),
+        interval_s=rng.choice([0.5, 20.0]),
+        start_period_s=rng.choice([0.0, 5.0]),
+        start_interval_s=0.2,
+        retries=rng.choice([1, 2]),
+        on_failure=rng.choice(list(HealthAction)),
+    )
 
 
 def _live(world: World, rng: random.Random, removals: float) -> None:
@@ -41,6 +61,8 @@ def _live(world: World, rng: random.Random, removals: float) -> None:
             world.process_ends()
         elif luck < 0.145:
             world.conmon_dies()
+        elif luck < 0.15:
+            world.sick = not world.sick
         elif luck < 0.20:
             world.time_passes(rng.choice([0.05, 1.0, 20.0]))
         else:

@@ -11,8 +11,17 @@ from datetime import UTC, datetime, timedelta
 from services.containerd.lifecycle import messages as m
 from services.containerd.lifecycle.core import Automaton
 from services.containerd.model.image import ImageConfig
-from services.containerd.model.spec import ContainerSpec
-from services.containerd.model.status import LEGAL_PHASES, Phase, ProcessRef, Run, State, Status
+from services.containerd.model.spec import ContainerSpec, HealthAction
+from services.containerd.model.status import (
+    LEGAL_PHASES,
+    HealthState,
+    Phase,
+    ProbeResult,
+    ProcessRef,
+    Run,
+    State,
+    Status,
+)
 
 RUN = Run(init=ProcessRef(pid=2, start_ticks=2), conmon=ProcessRef(pid=1, start_ticks=1), boot_id="boot")
 
@@ -71,6 +80,10 @@ class World:
     watching: bool = False
     crashes: int = 0
     next_ask: int = 1
+    sick: bool = False
+    """Whether health checks fail."""
+    probe: Iterator[m.Event | None] | None = None
+    """The health check that runs; it is among the work too."""
 
     def __post_init__(self) -> None:
         self.machine = self._machine()
@@ -96,6 +109,7 @@ class World:
             "hup": m.KillAsked(ask=number, signal="SIGHUP", final=False),
             "pause": m.PauseAsked(ask=number),
             "unpause": m.UnpauseAsked(ask=number),
+            "check": m.CheckAsked(ask=number),
             "remove": m.RemoveAsked(ask=number, force=False, volumes=False),
             "force remove": m.RemoveAsked(ask=number, force=True, volumes=True),
             "hold": m.HoldAsked(ask=number, holder="a move"),
@@ -111,10 +125,12 @@ class World:
             self._recover()
 
     def settle(self, turns_max: int = 3000) -> None:
-        """No more faults: everything goes on until nothing is left to do."""
+        """No more faults: everything goes on until nothing is left to do but the next health check."""
         self.crash_rate = self.failure_rate = 0.0
+        self.sick = False
         for _ in range(turns_max):
-            if self.gone or not (self.inbox or self.work or self.timers or self._exit_to_tell()):
+            waiting = self.timers.keys() - {m.Timer.HEALTH}
+            if self.gone or not (self.inbox or self.work or waiting or self._exit_to_tell()):
                 return
             self.turn()
         raise AssertionError(f"not settled: {self.describe()}")
@@ -178,6 +194,7 @@ class World:
             case m.WriteRecord():
                 assert effect.status.phase in LEGAL_PHASES[effect.status.state]
                 self.disk = effect.status
+                self.was_held = self.was_held or bool(effect.status.held_by)
             case m.DeleteRecord():
                 assert not self.kernel.of_run(), f"forgotten with {self.kernel.of_run()}"
                 assert not self.kernel.snapshot
@@ -200,7 +217,19 @@ class World:
                 self._signal(effect.signal)
             case m.Freeze():
                 self._freeze(effect)
+            case m.Probe():
+                assert self.probe is None, "two health checks at a time"
+                assert self.disk is not None
+                assert self.disk.state is State.RUNNING, "checked what does not run"
+                assert not self.kernel.frozen, "checked what is frozen"
+                self.probe = self._probe(effect.number)
+                self.work.append(self.probe)
+            case m.CancelProbe():
+                if self.probe is not None:
+                    self.work.remove(self.probe)
+                    self.probe = None
             case m.CleanUp():
+                assert self.probe is None, "a health check outlives its container"
                 self.work.append(self._clean_up())
             case m.Remove():
                 self.work.append(self._remove())
@@ -224,6 +253,8 @@ class World:
             return
         if outcome is not None:
             self.work.remove(work)
+            if work is self.probe:
+                self.probe = None
             self.inbox.append(outcome)
 
     def _prepare(self) -> Iterator[m.Event | None]:
@@ -256,6 +287,19 @@ class World:
                 return
             self.kernel.init = "running"
         yield m.Ignited()
+
+    def _probe(self, number: int) -> Iterator[m.Event | None]:
+        started_at = self.now
+        yield None
+        code = self.rng.choice([1, -1]) if self.sick else 0
+        self.checked += 1
+        yield m.Probed(
+            number=number,
+            result=ProbeResult(started_at=started_at, ended_at=self.now, exit_code=code, output="said"),
+        )
+
+    checked = 0
+    was_held = False
 
     def _signal(self, name: str) -> None:
         kernel = self.kernel
@@ -320,6 +364,7 @@ class World:
         self.crashes += 1
         self.inbox.clear()
         self.work.clear()
+        self.probe = None
         self.timers.clear()
         self.asks.clear()
         self.answered.clear()
@@ -358,10 +403,35 @@ def check_quiet(world: World) -> None:
             assert not kernel.of_run(), f"idle with {kernel.of_run()}"
             assert not unanswered, f"never answered: {unanswered}"
             assert status.state is not State.RESTARTING, "nobody will restart it"
+            removes_itself = world.spec.auto_remove and status.state is State.EXITED
+            assert not removes_itself or world.was_held, "nobody will remove it"
+            check_no_health(world)
         case Phase.UP:
             assert kernel.init == "running", world.describe()
             assert kernel.conmon
             assert kernel.frozen is (status.state is State.PAUSED), world.describe()
             assert not set(unanswered) - {"stop patiently"}, f"never answered: {unanswered}"
+            check_health(world, status)
         case _:
             raise AssertionError(f"settled in {world.describe()}")
+
+
+def check_no_health(world: World) -> None:
+    """What holds of the health check of a container that does not run."""
+    assert m.Timer.HEALTH not in world.timers, "a check is planned for what does not run"
+    assert world.probe is None
+
+
+def check_health(world: World, status: Status) -> None:
+    """What holds of the health check of a container that runs."""
+    check = world.machine.check
+    if check is None:
+        assert status.health is None
+        return check_no_health(world)
+    assert status.health is not None
+    if status.state is State.PAUSED:
+        return check_no_health(world)
+    assert m.Timer.HEALTH in world.timers, f"nobody will check it: {world.describe()}"
+    sick = status.health.state is HealthState.UNHEALTHY and check.on_failure is not HealthAction.NONE
+    assert not sick or status.stop is not None, "unhealthy, and nothing was done about it"
+    return None

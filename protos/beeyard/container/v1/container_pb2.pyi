@@ -74,7 +74,7 @@ class _HealthStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_HealthStat
     HEALTH_STATE_UNSPECIFIED: _HealthState.ValueType  # 0
     """No health check."""
     HEALTH_STATE_STARTING: _HealthState.ValueType  # 1
-    """In the start period."""
+    """Has neither passed nor failed often enough since the start."""
     HEALTH_STATE_HEALTHY: _HealthState.ValueType  # 2
     """Passing."""
     HEALTH_STATE_UNHEALTHY: _HealthState.ValueType  # 3
@@ -86,7 +86,7 @@ class HealthState(_HealthState, metaclass=_HealthStateEnumTypeWrapper):
 HEALTH_STATE_UNSPECIFIED: HealthState.ValueType  # 0
 """No health check."""
 HEALTH_STATE_STARTING: HealthState.ValueType  # 1
-"""In the start period."""
+"""Has neither passed nor failed often enough since the start."""
 HEALTH_STATE_HEALTHY: HealthState.ValueType  # 2
 """Passing."""
 HEALTH_STATE_UNHEALTHY: HealthState.ValueType  # 3
@@ -998,9 +998,9 @@ class HealthResult(message.Message):
     EXIT_CODE_FIELD_NUMBER: builtins.int
     OUTPUT_FIELD_NUMBER: builtins.int
     exit_code: builtins.int
-    """Its exit code."""
+    """Its exit code; -1: it did not end in time, or could not be run."""
     output: builtins.str
-    """Its output, at most 4 KiB."""
+    """Its output, at most 4 KiB; or why there is none."""
     @builtins.property
     def started_at(self) -> timestamp_pb2.Timestamp:
         """Start."""
@@ -1020,6 +1020,54 @@ class HealthResult(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["exit_code", b"exit_code", "finished_at", b"finished_at", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckHealthRequest(message.Message):
+    """CheckHealthRequest names a container."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id, prefix or name."""
+    def __init__(
+        self,
+        *,
+        container: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckHealthResponse(message.Message):
+    """CheckHealthResponse is what came out."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    HEALTH_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def result(self) -> HealthResult:
+        """Of this run of the check: exit code 0 is healthy."""
+
+    @builtins.property
+    def health(self) -> Health:
+        """What it makes of the container."""
+
+    def __init__(
+        self,
+        *,
+        result: HealthResult | None = ...,
+        health: Health | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["health", b"health", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["health", b"health", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,6 +117,11 @@ class ContainerServiceStub:
                 request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExecRequest.SerializeToString,
                 response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExecResponse.FromString,
                 _registered_method=True)
+        self.CheckHealth = channel.unary_unary(
+                '/beeyard.container.v1.ContainerService/CheckHealth',
+                request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckHealthRequest.SerializeToString,
+                response_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckHealthResponse.FromString,
+                _registered_method=True)
         self.ResizeContainer = channel.unary_unary(
                 '/beeyard.container.v1.ContainerService/ResizeContainer',
                 request_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ResizeContainerRequest.SerializeToString,
@@ -338,6 +343,14 @@ class ContainerServiceServicer:
 
     def Exec(self, request_iterator, context):
         """Exec runs another process in the container: `spec` first; ends after `exit`, or after `started` if detached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckHealth(self, request, context):
+        """CheckHealth runs its health check now and returns the result, which counts as any other. CONTAINER_NOT_RUNNING,
+        CONTAINER_PAUSED, NO_HEALTHCHECK. A check that runs already is waited for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -571,6 +584,11 @@ def add_ContainerServiceServicer_to_server(servicer, server):
                     servicer.Exec,
                     request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExecRequest.FromString,
                     response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.ExecResponse.SerializeToString,
+            ),
+            'CheckHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckHealth,
+                    request_deserializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckHealthRequest.FromString,
+                    response_serializer=beeyard_dot_container_dot_v1_dot_container__pb2.CheckHealthResponse.SerializeToString,
             ),
             'ResizeContainer': grpc.unary_unary_rpc_method_handler(
                     servicer.ResizeContainer,
@@ -1091,6 +1109,33 @@ class ContainerService:
             '/beeyard.container.v1.ContainerService/Exec',
             beeyard_dot_container_dot_v1_dot_container__pb2.ExecRequest.SerializeToString,
             beeyard_dot_container_dot_v1_dot_container__pb2.ExecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beeyard.container.v1.ContainerService/CheckHealth',
+            beeyard_dot_container_dot_v1_dot_container__pb2.CheckHealthRequest.SerializeToString,
+            beeyard_dot_container_dot_v1_dot_container__pb2.CheckHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

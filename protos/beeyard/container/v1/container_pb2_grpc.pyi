@@ -60,6 +60,10 @@ class ContainerServiceStub:
     """
     Exec: aio.StreamStreamMultiCallable[container_pb2.ExecRequest, container_pb2.ExecResponse]
     """Exec runs another process in the container: `spec` first; ends after `exit`, or after `started` if detached."""
+    CheckHealth: aio.UnaryUnaryMultiCallable[container_pb2.CheckHealthRequest, container_pb2.CheckHealthResponse]
+    """CheckHealth runs its health check now and returns the result, which counts as any other. CONTAINER_NOT_RUNNING,
+    CONTAINER_PAUSED, NO_HEALTHCHECK. A check that runs already is waited for.
+    """
     ResizeContainer: aio.UnaryUnaryMultiCallable[container_pb2.ResizeContainerRequest, container_pb2.ResizeContainerResponse]
     """ResizeContainer sets the size of its terminal."""
     GetLogs: aio.UnaryStreamMultiCallable[container_pb2.GetLogsRequest, container_pb2.GetLogsResponse]
@@ -246,6 +250,16 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[abc.AsyncIterator[container_pb2.ExecRequest], abc.AsyncIterator[container_pb2.ExecResponse]],
     ) -> abc.AsyncIterator[container_pb2.ExecResponse]:
         """Exec runs another process in the container: `spec` first; ends after `exit`, or after `started` if detached."""
+
+    @abc_1.abstractmethod
+    def CheckHealth(
+        self,
+        request: container_pb2.CheckHealthRequest,
+        context: aio.ServicerContext[container_pb2.CheckHealthRequest, abc.Awaitable[container_pb2.CheckHealthResponse]],
+    ) -> abc.Awaitable[container_pb2.CheckHealthResponse]:
+        """CheckHealth runs its health check now and returns the result, which counts as any other. CONTAINER_NOT_RUNNING,
+        CONTAINER_PAUSED, NO_HEALTHCHECK. A check that runs already is waited for.
+        """
 
     @abc_1.abstractmethod
     def ResizeContainer(
