@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from services.containerd.lifecycle import messages
 from services.containerd.model import check
 from services.containerd.model.events import Action
 from services.containerd.model.spec import Resources
@@ -100,7 +101,8 @@ class Updates:
         await actor.rewrite(actor.record.name, wanted)
         try:
             if actor.status.phase is Phase.UP:
-                await self._sandboxes.update_ports(actor.record.id, wanted, actor.record.image)
+                bound = await self._sandboxes.update_ports(actor.record.id, wanted, actor.record.image)
+                await actor.ask(lambda ask: messages.PortsChanged(ask=ask, ports=bound))
         except BaseException:
             await actor.rewrite(actor.record.name, old)
             raise

@@ -113,6 +113,8 @@ class Automaton:
             case messages.SpecChanged():
                 self.spec = event.spec
                 return []
+            case messages.PortsChanged():
+                return outcomes.ports_changed(self, event)
             case messages.TimerFired():
                 return outcomes.timer_fired(self, event, now)
             case messages.Recovered():

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.containerd.model.events import Action
-    from services.containerd.model.spec import ContainerSpec
+    from services.containerd.model.spec import ContainerSpec, PortBinding
     from services.containerd.model.status import ProbeResult, Run, Status
 
 Ask: TypeAlias = int
@@ -151,6 +151,14 @@ class SpecChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortsChanged:
+    """Other ports of the run are published now: the record is to say so."""
+
+    ask: Ask
+    ports: tuple[PortBinding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateAsked:
     """First event of every container: its record is written, nothing else exists."""
 
@@ -273,6 +281,7 @@ Event: TypeAlias = (
     | ReleaseAsked
     | CheckAsked
     | SpecChanged
+    | PortsChanged
     | Prepared
     | BroughtUp
     | BringUpFailed

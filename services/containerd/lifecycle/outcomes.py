@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         CleanedUp,
         FreezeDone,
         Ignited,
+        PortsChanged,
         Prepared,
         Removed,
         TimerFired,
@@ -196,6 +198,15 @@ def freeze_done(machine: Automaton, event: FreezeDone, now: datetime) -> list[Ef
     back = State.RUNNING if paused else State.PAUSED
     answers = machine.answer(machine.waiting.freezers, Refusal.RUNTIME_FAILED, event.failure)
     return [machine.move(state=back), *answers, *checks.arm(machine, now)]
+
+
+def ports_changed(machine: Automaton, event: PortsChanged) -> list[Effect]:
+    """Record the ports of the run that goes on; one that has ended publishes nothing."""
+    run = machine.status.run
+    if machine.status.phase is not Phase.UP or run is None or run.network is None:
+        return [Reply(ask=event.ask)]
+    changed = replace(run, network=replace(run.network, ports=event.ports))
+    return [machine.move(run=changed), Reply(ask=event.ask)]
 
 
 def cleaned_up(machine: Automaton, event: CleanedUp, now: datetime) -> list[Effect]:

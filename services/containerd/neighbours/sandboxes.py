@@ -38,11 +38,14 @@ class Sandboxes:
         request = sandbox_pb2.RemoveSandboxRequest(sandbox_id=container_id)
         await self._neighbour.call(lambda: self._stub.RemoveSandbox(request, timeout=TIMEOUT_S))
 
-    async def update_ports(self, container_id: str, spec: ContainerSpec, image: ImageConfig) -> None:
-        """Publish the ports of a specification instead of those that are published."""
+    async def update_ports(
+        self, container_id: str, spec: ContainerSpec, image: ImageConfig
+    ) -> tuple[PortBinding, ...]:
+        """Publish the ports of a specification instead of those that are published; return them as bound."""
         ports = [_port_to_pb(port) for port in published(spec, image)]
         request = sandbox_pb2.UpdatePortsRequest(sandbox_id=container_id, ports=ports)
-        await self._neighbour.call(lambda: self._stub.UpdatePorts(request, timeout=TIMEOUT_S))
+        response = await self._neighbour.call(lambda: self._stub.UpdatePorts(request, timeout=TIMEOUT_S))
+        return tuple(_ports(response.ports))
 
     async def ids(self) -> frozenset[str]:
         """Return the containers that have a sandbox."""

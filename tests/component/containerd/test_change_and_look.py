@@ -67,6 +67,8 @@ async def test_ports_change_while_it_runs(one: Yard) -> None:
         publish_remove=[spec_pb2.PortBinding(container_port=80)],
     )  # fmt: skip
     assert [port.host_port for port in one.netd.sandboxes[response.id].ports] == [82]
+    shown = (await one.get(response.id)).status.network.ports
+    assert [(port.host_port, port.container_port) for port in shown] == [(82, 90)]
     one.netd.failure = errors.AlreadyExists("port 83 is in use", reason="PORT_IN_USE")
     with pytest.raises(errors.AlreadyExists):
         await update(one, response.id, publish_add=[spec_pb2.PortBinding(host_port=83, container_port=91)])
