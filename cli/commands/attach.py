@@ -55,10 +55,7 @@ def attach(session: Session, container: str, detach_keys: str, *, no_stdin: bool
         # A size that changes makes the program draw itself; the second is the true one.
         for rows, columns in ((size.rows + 1, size.columns + 1), (size.rows, size.columns)):
             call.post(pb.AttachContainerRequest(resize=pb.TerminalSize(rows=rows, columns=columns)))
-    try:
-        ending = foreground.join(session, call, wanted, tty=tty, sig_proxy=sig_proxy).run()
-    except errors.BeeyardError as exc:
-        raise foreground.lost(exc, found.id) from exc
+    ending = foreground.follow(session, call, wanted, tty=tty, sig_proxy=sig_proxy)
     if ending is None:
         print("read escape sequence", file=sys.stderr)
         return 1

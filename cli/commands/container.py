@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import filter_pb2
-from cli import api, clock, complete, locate
+from cli import api, clock, complete, locate, outage
 from cli.command import (
     command,
     filter_option,
@@ -220,16 +221,26 @@ def rm(session: Session, containers: tuple[str, ...], *, force: bool, volumes: b
 @with_session
 def wait(session: Session, containers: tuple[str, ...]) -> int:
     """Block until one or more containers stop, then print their exit codes."""
-    calls = {}
-    for name in containers:
-        request = pb.WaitContainerRequest(container=name)
-        calls[name] = session.start(api.Containers.WaitContainer, request)
+
+    def begin(name: str) -> Call[pb.WaitContainerRequest, pb.WaitContainerResponse]:
+        return session.start(api.Containers.WaitContainer, pb.WaitContainerRequest(container=name))
+
+    calls = {name: begin(name) for name in containers}
 
     def end(name: str) -> str:
-        for response in calls[name]:
-            if response.WhichOneof("event") == "exit":
-                return str(response.exit.exit_code)
-        raise errors.Internal(f"the wait for {name} ended without an exit code", reason="STREAM_CUT")
+        call, known = calls[name], name
+        while True:
+            try:
+                for response in call:
+                    if response.WhichOneof("event") == "exit":
+                        return str(response.exit.exit_code)
+                    known = response.waiting.container or known
+            except errors.BeeyardError as exc:
+                if not outage.is_outage(exc):
+                    raise
+                call = outage.retry(partial(begin, known), exc)
+            else:
+                raise errors.Internal(f"the wait for {name} ended without an exit code", reason="STREAM_CUT")
 
     return for_each(containers, end)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, clock
+from cli import api, clock, outage
 from cli.errors import invalid
 from services.kit import errors
 
@@ -41,7 +41,7 @@ def create(
         if pull == "always":
             _pull(session, spec, quiet=quiet)
         try:
-            made = session.call(api.Containers.CreateContainer, request, timeout_s=CREATE_TIMEOUT_S)
+            made = _create(session, request)
         except errors.NotFound as exc:
             if exc.reason != IMAGE_NOT_FOUND or pull != "missing":
                 raise
@@ -49,11 +49,25 @@ def create(
                 print(f"Unable to find image {_tagged(spec.image)!r} locally", file=sys.stderr)
             _pull(session, spec, quiet=quiet)
             request.request_id = clock.request_id()
-            made = session.call(api.Containers.CreateContainer, request, timeout_s=CREATE_TIMEOUT_S)
+            made = _create(session, request)
         write_id(made.id)
     for warning in made.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
     return made
+
+
+def _create(session: Session, request: pb.CreateContainerRequest) -> pb.CreateContainerResponse:
+    """Ask for it; the request's id makes it one container, however often it is asked for."""
+
+    def call() -> pb.CreateContainerResponse:
+        return session.call(api.Containers.CreateContainer, request, timeout_s=CREATE_TIMEOUT_S)
+
+    try:
+        return call()
+    except errors.BeeyardError as exc:
+        if exc.reason != "CONNECTION_LOST":  # it was there: who was never there is not waited for
+            raise
+        return outage.retry(call, exc)
 
 
 def _pull(session: Session, spec: spec_pb2.ContainerSpec, *, quiet: bool) -> None:

@@ -3,39 +3,121 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, terminal
+from cli import api, locate, outage, terminal
 from cli.streams import Joined
 from services.kit import errors
 
 if TYPE_CHECKING:
     import signal
 
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     from cli.session import Session
     from cli.transport.call import Call
 
+    Attached: TypeAlias = Call[pb.AttachContainerRequest, pb.AttachContainerResponse]
+
 START_TIMEOUT_S = 120.0
 KILL_TIMEOUT_S = 15.0
+_LIVING = frozenset({pb.CONTAINER_STATE_RUNNING, pb.CONTAINER_STATE_PAUSED, pb.CONTAINER_STATE_RESTARTING})
 
 
-def start(session: Session, wanted: pb.AttachOpen, *, tty: bool, sig_proxy: bool) -> int:
+def start(
+    session: Session,
+    wanted: pb.AttachOpen,
+    *,
+    tty: bool,
+    sig_proxy: bool,
+    started_at: Timestamp | None = None,
+) -> int:
     """Attach to a container that does not run, start it, and return its exit code; 0 if the user detached.
+
+    `started_at` is its last start before this one.
 
     Raises:
         errors.BeeyardError: It could not be attached or started.
     """
     with_size(wanted, tty=tty)
-    call = open_streams(session, wanted)
-    request = pb.StartContainerRequest(container=wanted.container)
-    try:
-        ending = join(session, call, wanted, tty=tty, sig_proxy=sig_proxy).run(
-            lambda: session.start(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S)
-        )
-    except errors.BeeyardError as exc:
-        raise lost(exc, wanted.container) from exc
+    ending = follow(
+        session, open_streams(session, wanted), wanted, tty=tty, sig_proxy=sig_proxy, start=Start(started_at)
+    )
     return 0 if ending is None else exit_code(ending)
+
+
+def follow(
+    session: Session,
+    call: Attached,
+    wanted: pb.AttachOpen,
+    *,
+    tty: bool,
+    sig_proxy: bool,
+    start: Start | None = None,
+) -> pb.ExitStatus | None:
+    """Join the open streams to the caller's until the process ends, and return how; None if the user detached.
+
+    A daemon that is away for a moment is waited for: what is written meanwhile is in the log only.
+
+    Raises:
+        errors.BeeyardError: It could not be started, or the streams are lost.
+    """
+    request = pb.StartContainerRequest(container=wanted.container)
+    while True:
+        begin = (
+            (lambda: session.start(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S))
+            if start is not None
+            else None
+        )
+        try:
+            return join(session, call, wanted, tty=tty, sig_proxy=sig_proxy).run(begin)
+        except errors.BeeyardError as exc:
+            if not outage.is_outage(exc):
+                raise
+            error = lost(exc, wanted.container)
+        again, start = outage.retry(partial(_again, session, wanted, start), error)
+        if again is None:
+            return outage.retry(partial(_ended, session, wanted.container), error)
+        call = again
+
+
+def _again(
+    session: Session, wanted: pb.AttachOpen, start: Start | None
+) -> tuple[Attached | None, Start | None]:
+    """Open the streams of a container anew, None if it has ended; and say whether it is still to be started."""
+    try:
+        status = locate.get(session, wanted.container).status
+        if start is not None and not start.done(status):
+            return open_streams(session, wanted), start
+        if status.state in _LIVING:
+            call = open_streams(session, wanted)
+            if locate.get(session, wanted.container).status.state in _LIVING:
+                return call, None
+            call.cancel()
+    except errors.NotFound:
+        pass  # removed, as --rm wants it
+    return None, None
+
+
+def _ended(session: Session, container: str) -> pb.ExitStatus:
+    """Return how a container ended that does not run any more."""
+    for response in session.start(api.Containers.WaitContainer, pb.WaitContainerRequest(container=container)):
+        if response.WhichOneof("event") == "exit":
+            return response.exit
+    raise errors.Internal(f"the wait for {container[:12]} ended without an exit code", reason="STREAM_CUT")
+
+
+class Start(NamedTuple):
+    """A start that is to be made."""
+
+    before: Timestamp | None
+    """The start before it."""
+
+    def done(self, status: pb.ContainerStatus) -> bool:
+        """Say whether it was made, although nobody said so."""
+        return status.HasField("started_at") and status.started_at != self.before
 
 
 def with_size(wanted: pb.AttachOpen, *, tty: bool) -> None:
@@ -45,9 +127,7 @@ def with_size(wanted: pb.AttachOpen, *, tty: bool) -> None:
         wanted.size.CopyFrom(size)
 
 
-def open_streams(
-    session: Session, wanted: pb.AttachOpen
-) -> Call[pb.AttachContainerRequest, pb.AttachContainerResponse]:
+def open_streams(session: Session, wanted: pb.AttachOpen) -> Attached:
     """Attach, and return when nothing can be missed any more."""
     call = session.start(api.Containers.AttachContainer)
     call.post(pb.AttachContainerRequest(open=wanted))
@@ -60,7 +140,7 @@ def open_streams(
 
 def join(
     session: Session,
-    call: Call[pb.AttachContainerRequest, pb.AttachContainerResponse],
+    call: Attached,
     wanted: pb.AttachOpen,
     *,
     tty: bool,
@@ -91,7 +171,5 @@ def exit_code(ending: pb.ExitStatus) -> int:
 
 def lost(error: errors.BeeyardError, container: str) -> errors.BeeyardError:
     """Add to the loss of a connection what the container does meanwhile: it goes on."""
-    if error.reason not in ("CONNECTION_LOST", "SHUTTING_DOWN", "CANCELLED"):
-        return error
     message = f"{error.message}; the container goes on: swarmctl attach {container[:12]}"
     return type(error)(message, reason=error.reason, metadata=error.metadata)

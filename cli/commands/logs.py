@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, clock, complete, terminal
+from cli import api, clock, complete, locate, outage, terminal
 from cli.command import command, with_session
 from cli.errors import invalid
-from cli.locate import locate
 from cli.specs import times
 from cli.specs.options import add, switch, text
+from services.kit import errors
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -76,10 +77,29 @@ def logs(
         tail=parse_tail(tail),
         details=details,
     )
-    session, found = locate(session, container)
+    session, found = locate.locate(session, container)
     request.container = found.id
-    for batch in session.start(api.Containers.GetLogs, request):
-        _print(batch, timestamps=timestamps, details=details)
+    while True:
+        try:
+            for batch in session.start(api.Containers.GetLogs, request):
+                _print(batch, timestamps=timestamps, details=details)
+                _go_on_after(request, batch)
+        except errors.BeeyardError as exc:
+            if not (follow and outage.is_outage(exc)):
+                raise
+            try:
+                outage.retry(partial(locate.get, session, found.id), exc)
+            except errors.NotFound:
+                return  # ended and removed meanwhile
+        else:
+            return
+
+
+def _go_on_after(request: pb.GetLogsRequest, batch: pb.GetLogsResponse) -> None:
+    """Have the next call begin behind these lines."""
+    if batch.lines:
+        request.since.FromNanoseconds(batch.lines[-1].time.ToNanoseconds() + 1)
+        request.ClearField("tail")
 
 
 def _print(batch: pb.GetLogsResponse, *, timestamps: bool, details: bool) -> None:

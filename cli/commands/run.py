@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, complete, terminal
+from cli import api, complete, locate, outage, terminal
 from cli.command import command, with_session
 from cli.commands import creation, foreground
 from cli.errors import EXIT_ENGINE, invalid
@@ -44,8 +44,7 @@ def run(session: Session, image: str, command: tuple[str, ...], **given: Any) ->
     try:
         if not any(streams):
             print(made.id, flush=True)
-            request = pb.StartContainerRequest(container=made.id)
-            session.call(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S)
+            _start(session, made.id)
             return 0
         wanted = pb.AttachOpen(
             container=made.id,
@@ -79,6 +78,29 @@ def create(session: Session, image: str, command: tuple[str, ...], **given: Any)
         cidfile=given["cidfile"],
     )
     print(made.id)
+
+
+def _start(session: Session, container_id: str) -> None:
+    """Start it, once: a daemon that dies meanwhile may have done it."""
+    request = pb.StartContainerRequest(container=container_id)
+
+    def begin() -> None:
+        session.call(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S)
+
+    def begin_again() -> None:
+        try:
+            begun = locate.get(session, container_id).status.HasField("started_at")
+        except errors.NotFound:
+            return  # it has run, and was removed as --rm wants it
+        if not begun:
+            begin()
+
+    try:
+        begin()
+    except errors.BeeyardError as exc:
+        if not outage.is_outage(exc):
+            raise
+        outage.retry(begin_again, exc)
 
 
 def _remove(session: Session, container_id: str) -> None:

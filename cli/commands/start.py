@@ -43,4 +43,5 @@ def start(
     if stdin and found.spec.tty and not terminal.is_terminal(terminal.STDIN):
         raise invalid("the input device is not a TTY")
     wanted = pb.AttachOpen(container=found.id, stdin=stdin, stdout=True, stderr=True, detach_keys=detach_keys)
-    return foreground.start(session, wanted, tty=found.spec.tty, sig_proxy=True)
+    before = found.status.started_at if found.status.HasField("started_at") else None
+    return foreground.start(session, wanted, tty=found.spec.tty, sig_proxy=True, started_at=before)

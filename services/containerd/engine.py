@@ -23,7 +23,7 @@ from services.kit import names as inventing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.containerd.lifecycle.actor import Surroundings
+    from services.containerd.lifecycle.actor import Exit, Surroundings
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.lifecycle.work import Images
     from services.containerd.model.image import ImageConfig
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from services.kit.seams import NewId, Rng
 
 CONTAINERS_MAX = 10_000
+GONE_MAX = 1_000
+"""The ends of so many containers that were removed are kept in mind, for those who waited when the daemon died."""
 REQUEST_ID_CHARS_MAX = 128
 HOLDER_CHARS_MAX = 128
 PREFIX_CHARS_MIN = 1
@@ -60,6 +62,7 @@ class Engine:
         self._actors: dict[str, Actor] = {}
         self._ids: dict[str, str] = {}
         self._requests: dict[str, str] = {}
+        self._gone: collections.OrderedDict[str, Exit] = collections.OrderedDict()
 
     def adopt(self, record: Record) -> Actor:
         """Take a container on: a recorded one at the start, a new one from `create`."""
@@ -75,9 +78,17 @@ class Engine:
     def forget(self, container_id: str) -> None:
         """Drop a container that is gone."""
         actor = self._actors.pop(container_id)
+        if actor.status.finished_at is not None:
+            self._gone[container_id] = actor.last_exit()
+            if len(self._gone) > GONE_MAX:
+                self._gone.popitem(last=False)
         if self._ids.get(actor.record.name) == container_id:
             del self._ids[actor.record.name]
         self._requests.pop(actor.record.request_id, None)
+
+    def exit_of_gone(self, container_id: str) -> Exit | None:
+        """Return how a container ended that was removed a while ago, None if that is not known any more."""
+        return self._gone.get(container_id)
 
     def all(self) -> Iterable[Actor]:
         """Return the containers that exist for users, in no order."""

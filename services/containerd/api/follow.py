@@ -43,10 +43,14 @@ class Following:
 
     async def wait(self, request: pb.WaitContainerRequest) -> AsyncIterator[pb.WaitContainerResponse]:
         """Yield `waiting` when the wait is armed, then `exit`."""
+        if (before := self._engine.exit_of_gone(request.container)) is not None:
+            yield pb.WaitContainerResponse(waiting=pb.Waiting(container=request.container))
+            yield pb.WaitContainerResponse(exit=exit_to_pb(before))
+            return
         actor = self._engine.find(request.container)
         gone, next_exit = actor.gone(), actor.next_exit()
         try:
-            yield pb.WaitContainerResponse(waiting=pb.Waiting())
+            yield pb.WaitContainerResponse(waiting=pb.Waiting(container=actor.record.id))
             ended = await self._awaited(actor, request.condition, gone, next_exit)
         finally:
             gone.cancel()

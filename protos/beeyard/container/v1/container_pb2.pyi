@@ -1205,16 +1205,21 @@ class WaitContainerResponse(message.Message):
 
 @typing.final
 class Waiting(message.Message):
-    """Waiting is empty."""
+    """Waiting says that the wait is armed."""
 
     DESCRIPTOR: descriptor.Descriptor
 
+    CONTAINER_FIELD_NUMBER: builtins.int
+    container: builtins.str
+    """Id of the container: with it the wait can be repeated after the daemon's restart, even if the container is gone."""
     def __init__(
         self,
+        *,
+        container: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

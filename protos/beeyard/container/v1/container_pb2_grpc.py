@@ -328,6 +328,7 @@ class ContainerServiceServicer:
 
     def WaitContainer(self, request, context):
         """WaitContainer streams `waiting` at once, so that the caller knows that the wait is armed, and ends after `exit`.
+        How a container ended that was removed a short while ago is still known by its full id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

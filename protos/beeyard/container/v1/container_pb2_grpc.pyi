@@ -53,7 +53,9 @@ class ContainerServiceStub:
     GetContainer: aio.UnaryUnaryMultiCallable[container_pb2.GetContainerRequest, container_pb2.GetContainerResponse]
     """GetContainer returns one container with all that is known of it."""
     WaitContainer: aio.UnaryStreamMultiCallable[container_pb2.WaitContainerRequest, container_pb2.WaitContainerResponse]
-    """WaitContainer streams `waiting` at once, so that the caller knows that the wait is armed, and ends after `exit`."""
+    """WaitContainer streams `waiting` at once, so that the caller knows that the wait is armed, and ends after `exit`.
+    How a container ended that was removed a short while ago is still known by its full id.
+    """
     AttachContainer: aio.StreamStreamMultiCallable[container_pb2.AttachContainerRequest, container_pb2.AttachContainerResponse]
     """AttachContainer joins the standard streams. First request `open`, first response `opened`; attach before
     StartContainer to miss nothing. The stream ends after `exit`, or when the caller's detach keys were typed.
@@ -231,7 +233,9 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.WaitContainerRequest,
         context: aio.ServicerContext[container_pb2.WaitContainerRequest, abc.AsyncIterator[container_pb2.WaitContainerResponse]],
     ) -> abc.AsyncIterator[container_pb2.WaitContainerResponse]:
-        """WaitContainer streams `waiting` at once, so that the caller knows that the wait is armed, and ends after `exit`."""
+        """WaitContainer streams `waiting` at once, so that the caller knows that the wait is armed, and ends after `exit`.
+        How a container ended that was removed a short while ago is still known by its full id.
+        """
 
     @abc_1.abstractmethod
     def AttachContainer(

@@ -1,0 +1,102 @@
+"""Commands that follow a container go on when its daemon dies and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from beeyard.container.v1 import container_pb2 as pb
+from services.kit.rpc import client
+from tests.component.containerd.yard import Yard
+
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
+
+SCRIPT = "echo begun; until test -e /tmp/go; do sleep 0.05; done; echo ended; exit 7"
+
+
+class Command:
+    """A swarmctl that runs beside the test."""
+
+    def __init__(self, yard: Yard, *arguments: str) -> None:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{os.getcwd()}/protos:{os.getcwd()}",
+            "BEEYARD_HOST": f"unix://{yard.run}",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    async def end(self) -> tuple[int, str, str]:
+        """Return code and outputs."""
+        out, err = await asyncio.to_thread(self.process.communicate, timeout=30)
+        return self.process.returncode, out.decode(), err.decode()
+
+
+async def until_running(yard: Yard, count: int) -> list[pb.Container]:
+    """Wait for so many containers whose program has begun."""
+    async with asyncio.timeout(20):
+        while True:
+            found = [each for each in await yard.list() if each.status.state == pb.CONTAINER_STATE_RUNNING]
+            logs = [await yard.text(each.id) for each in found]
+            if len(found) == count and all(logs):
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_followers_wait_for_the_daemon(own: Yard) -> None:
+    runs = [
+        Command(own, "run", "--network", "none", "--name", "kept", "busybox", "sh", "-c", SCRIPT),
+        Command(own, "run", "--network", "none", "--rm", "--name", "brief", "busybox", "sh", "-c", SCRIPT),
+    ]
+    containers = {each.name: each for each in await until_running(own, 2)}
+    followers = [
+        Command(own, "wait", "kept", "brief"),
+        Command(own, "logs", "-f", "kept"),
+        Command(own, "attach", "--no-stdin", "kept"),
+    ]
+    await asyncio.sleep(1.0)
+    await own.kill_daemon()
+    # One ends while nobody is there, the other after the daemon is back.
+    Path(f"/proc/{containers['brief'].status.pid}/root/tmp/go").touch()
+    async with asyncio.timeout(10):
+        while Path(f"/proc/{containers['brief'].status.pid}").exists():
+            await asyncio.sleep(0.05)
+    await own.start_daemon()
+    await asyncio.sleep(1.0)
+    Path(f"/proc/{containers['kept'].status.pid}/root/tmp/go").touch()
+    assert await runs[0].end() == (7, "begun\nended\n", "")
+    assert await runs[1].end() == (7, "begun\n", "")
+    assert await followers[0].end() == (0, "7\n7\n", "")
+    assert await followers[1].end() == (0, "begun\nended\n", "")
+    assert await followers[2].end() == (7, "ended\n", "")
+
+
+@pytest.mark.parametrize("point", ["create.recorded", "start.recorded", "start.running_recorded"])
+async def test_a_run_is_made_once(own: Yard, point: str) -> None:
+    await own.kill_daemon()
+    await own.start_daemon(fault=point)
+    script = "echo begun; exit 7"
+    run = Command(own, "run", "--network", "none", "--name", "one", "busybox", "sh", "-c", script)
+    await own.daemon_gone()
+    await own.start_daemon()
+    code, _, err = await run.end()
+    assert (code, err) == (7, "")
+    assert [each.name for each in await own.list()] == ["one"]
+    assert await own.text("one") == "begun\n"
+
+
+async def test_the_end_of_what_is_gone_is_known_by_its_id(one: Yard) -> None:
+    container, _ = await one.run_to_end("sh", "-c", "exit 3")
+    await one.remove(container)
+    responses = client.stream(one.stub.WaitContainer(pb.WaitContainerRequest(container=container)))
+    assert [response.exit.exit_code async for response in responses if response.HasField("exit")] == [3]
