@@ -39,7 +39,7 @@ def test_it_is_back_soon(slept: list[float]) -> None:
 
 
 def test_it_stays_away(slept: list[float]) -> None:
-    with pytest.raises(errors.Unavailable, match="^lost$"):
+    with pytest.raises(errors.Unavailable, match=r"^lost$"):
         outage.retry(answers(DOWN), LOST)
     assert sum(slept) == pytest.approx(outage.AWAY_S_MAX, abs=2 * outage.POLL_S)
 
