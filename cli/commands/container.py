@@ -225,10 +225,12 @@ def wait(session: Session, containers: tuple[str, ...]) -> int:
     def begin(name: str) -> Call[pb.WaitContainerRequest, pb.WaitContainerResponse]:
         return session.start(api.Containers.WaitContainer, pb.WaitContainerRequest(container=name))
 
-    calls = {name: begin(name) for name in containers}
+    calls: dict[str, list[Call[pb.WaitContainerRequest, pb.WaitContainerResponse]]] = {}
+    for name in containers:
+        calls.setdefault(name, []).append(begin(name))
 
     def end(name: str) -> str:
-        call, known = calls[name], name
+        call, known = calls[name].pop(0), name
         while True:
             try:
                 for response in call:

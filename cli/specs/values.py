@@ -95,15 +95,17 @@ def positive_milliseconds(text: str, option: str) -> int:
     """Read a duration that is not negative.
 
     Raises:
-        errors.Invalid: It is no duration, or negative.
+        errors.Invalid: It is no duration, negative, or so short that it would count as none.
     """
     try:
-        found = milliseconds(text)
+        seconds = units.parse_duration(text)
     except errors.Invalid as exc:
         raise invalid(f"{option}: {exc.message}") from None
-    if found < 0:
+    if seconds < 0:
         raise invalid(f"{option} cannot be negative")
-    return found
+    if 0 < seconds < 0.001:
+        raise invalid(f"{option} cannot be less than 1ms")
+    return round(seconds * 1000)
 
 
 def nano_cpus(text: str, option: str) -> int:

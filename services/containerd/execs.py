@@ -105,7 +105,7 @@ class Execs:
         directory = self._machine.layout.bundle(actor.record.id).path / conmon_exec.DIRECTORY / exec_id
         async with contextlib.AsyncExitStack() as opened:
             opened.callback(shutil.rmtree, directory, ignore_errors=True)
-            actor.tell(Action.EXEC_CREATE, execID=exec_id)
+            actor.tell(Action.EXEC_CREATE, detail=" ".join(request.argv), execID=exec_id)
             async with self._slots:
                 try:
                     section = await asyncio.to_thread(self._section, actor, request)
@@ -135,7 +135,7 @@ class Execs:
                 ),
             )
         self._sessions[exec_id] = session
-        actor.tell(Action.EXEC_START, execID=exec_id)
+        actor.tell(Action.EXEC_START, detail=" ".join(request.argv), execID=exec_id)
         return session
 
     async def _begin(

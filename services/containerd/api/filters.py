@@ -70,8 +70,8 @@ def matches_event(event: ContainerEvent, filters: Mapping[str, tuple[str, ...]])
             case "container":
                 fits = any(event.id.startswith(value) or attributes.get("name") == value for value in values)
             case "event":
-                action = event.action.value  # "health_status: healthy" is also asked for as "health_status"
-                fits = action in values or action.partition(":")[0] in values
+                words = event.words  # "health_status: healthy" is also asked for as "health_status"
+                fits = words in values or words.partition(":")[0] in values
             case "image":
                 fits = attributes.get("image") in values
             case "label":

@@ -73,7 +73,7 @@ def event(item: ContainerEvent) -> container_pb2.Event:
     return container_pb2.Event(
         time=timestamp(item.at),
         type="container",
-        action=item.action.value,
+        action=item.words,
         id=item.id,
         attributes=dict(item.attributes),
     )

@@ -101,7 +101,8 @@ class Probes:
         self, record: Record, check: core.Check, tell: Callable[..., None], leave: Callable[[], None]
     ) -> tuple[int, str]:
         exec_id = self._new_id()
-        tell(Action.EXEC_CREATE, execID=exec_id)
+        command = " ".join(check.argv)
+        tell(Action.EXEC_CREATE, detail=command, execID=exec_id)
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(write_fd, True)
         with contextlib.ExitStack() as opened:
@@ -111,7 +112,7 @@ class Probes:
             finally:
                 os.close(write_fd)
             faults.reached("health.started")
-            tell(Action.EXEC_START, execID=exec_id)
+            tell(Action.EXEC_START, detail=command, execID=exec_id)
             output = _Output(read_fd)
             opened.callback(output.close)
             try:

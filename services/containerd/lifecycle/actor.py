@@ -42,6 +42,7 @@ _log = log.get(__name__)
 
 WRITE_RETRY_S = 1.0
 INBOX_MAX = 1024
+DETAIL_CHARS_MAX = 1024
 _ask_numbers = itertools.count(1)
 
 
@@ -161,14 +162,15 @@ class Actor:
         self.record = replace(self.record, name=name, spec=spec)
         self.post(messages.SpecChanged(spec=spec))
 
-    def tell(self, action: Action, **attributes: str) -> None:
-        """Publish an event about it."""
+    def tell(self, action: Action, *, detail: str = "", **attributes: str) -> None:
+        """Publish an event about it; `detail` goes with the action's name."""
         labels = {**self.record.image.labels, **self.record.spec.labels}
         self._around.publish(
             ContainerEvent(
                 at=self._around.clock.now(),
                 action=action,
                 id=self.record.id,
+                detail=detail[:DETAIL_CHARS_MAX],
                 attributes={
                     **labels,
                     "name": self.record.name,

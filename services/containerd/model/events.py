@@ -50,5 +50,12 @@ class ContainerEvent:
     """The id of a container, the name of a volume."""
     type: str = "container"
     """"container" or "volume"."""
+    detail: str = ""
+    """Belongs to the action's name in Docker's events: the command line of an exec."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """name, image and the labels, and what belongs to the action: exitCode, signal, oldName."""
+
+    @property
+    def words(self) -> str:
+        """The action as Docker words it: "exec_create: sh -c true"."""
+        return f"{self.action}: {self.detail}" if self.detail else self.action.value

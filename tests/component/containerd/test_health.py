@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import filter_pb2, spec_pb2
@@ -290,3 +291,24 @@ async def test_the_daemon_dies_before_it_acts(own: Yard, action: int) -> None:
             await asyncio.sleep(0.02)
     if action == spec_pb2.HEALTH_ACTION_KILL:
         assert (await own.until_state(container, pb.CONTAINER_STATE_EXITED)).status.exit_code == 137
+
+
+async def test_its_events(one: Yard) -> None:
+    health = check("CMD-SHELL", ON_FLAG, interval_ms=600_000, retries=1)
+    container = await one.create("sleep", "100", health=health)
+    since = Timestamp()
+    since.GetCurrentTime()
+    await one.start(container)
+    await checked(one, container)
+    (await inside(one, container, FLAG)).touch()
+    await checked(one, container)
+    filters = {
+        "container": filter_pb2.StringList(values=[container]),
+        "event": filter_pb2.StringList(values=["exec_create", "exec_die", "health_status"]),
+    }
+    until = Timestamp()
+    until.GetCurrentTime()
+    call = one.stub.WatchEvents(pb.WatchEventsRequest(since=since, until=until, filters=filters))
+    actions = [response.event.action async for response in client.stream(call)]
+    run = [f"exec_create: /bin/sh -c {ON_FLAG}", "exec_die"]
+    assert actions == [*run, "health_status: healthy", *run, "health_status: unhealthy"]
