@@ -42,6 +42,10 @@ from services.containerd.runtime.watch import Watcher
 from services.containerd.seccomp.filters import Filters
 from services.containerd.update import Updates
 from services.containerd.upkeep import Upkeep
+from services.containerd.volumes.local import LocalDriver
+from services.containerd.volumes.mounts import ContainerMounts
+from services.containerd.volumes.store import VolumeStore
+from services.containerd.volumes.volumes import Volumes
 from services.kit import errors, log, subproc, system
 from services.kit.rpc.server import RpcServer
 
@@ -84,17 +88,27 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             init_died=lambda container_id: _tell_init_died(engine, container_id),
         )
         stack.callback(watcher.close)
-        clean_up = CleanUp(machine, control, images, sandboxes, clock)
+        volumes = Volumes(
+            VolumeStore(store.database),
+            LocalDriver(machine.layout),
+            users=lambda: engine.records(),  # noqa: PLW0108 (made below)
+            publish=events.publish,
+            clock=clock,
+            new_id=system.new_hex_id,
+        )
+        container_mounts = ContainerMounts(volumes, images)
+        clean_up = CleanUp(machine, control, images, sandboxes, container_mounts, clock)
         bring_up = BringUp(
             machine,
             images,
             sandboxes,
-            peer=lambda reference: engine.peer(reference),  # noqa: PLW0108 (made below)
+            container_mounts,
+            peer=lambda reference: engine.peer(reference),  # noqa: PLW0108 (likewise)
             clean_ups_done=lambda: engine.clean_ups_done(),  # noqa: PLW0108 (likewise)
         )
         probes = Probes(machine, control, supervisor, clock, system.new_hex_id)
         around = Surroundings(
-            work=Hands(machine, control, images, bring_up, clean_up, probes),
+            work=Hands(machine, control, images, bring_up, clean_up, container_mounts, probes),
             store=store,
             watcher=watcher,
             supervisor=supervisor,
@@ -112,6 +126,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             control=control,
             hierarchies=hierarchies,
             clean_up=clean_up,
+            volumes=volumes,
         )
         await recovery.run()
         execs_left.clear(machine.layout, supervisor)

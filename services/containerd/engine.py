@@ -17,6 +17,7 @@ from services.containerd.ocispec import capabilities, devices, resolve, resource
 from services.containerd.runtime import signals
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
+from services.containerd.volumes.core import settle
 from services.kit import errors
 from services.kit import names as inventing
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.lifecycle.work import Images
     from services.containerd.model.image import ImageConfig
+    from services.containerd.model.mounts import MountPoint
     from services.containerd.model.spec import ContainerSpec
     from services.containerd.model.status import Health
     from services.kit.seams import NewId, Rng
@@ -93,6 +95,10 @@ class Engine:
     def all(self) -> Iterable[Actor]:
         """Return the containers that exist for users, in no order."""
         return [actor for actor in self._actors.values() if actor.visible]
+
+    def records(self) -> list[Record]:
+        """Return the records of all containers, those under creation and removal included."""
+        return [actor.record for actor in self._actors.values()]
 
     def get(self, container_id: str) -> Actor | None:
         """Return a container by its full id."""
@@ -167,7 +173,8 @@ class Engine:
         # From here to `adopt` nothing is awaited: names and requests are checked and taken in one step.
         if (again := self._repeated(request_id)) is not None:
             return await self._created(again)
-        actor = self.adopt(self._new_record(name, spec, image, request_id))
+        mounts = settle.settle(spec.mounts, image.volumes, self._sources(spec), self._new_id)
+        actor = self.adopt(self._new_record(name, spec, image, mounts, request_id))
         try:
             await self._around.store.insert(actor.record)
         except BaseException:
@@ -266,8 +273,25 @@ class Engine:
                 f"container:{self.find(reference).record.id}" if kind == "container" and separator else mode
             )
 
+        def pinned_source(text: str) -> str:
+            name, _ = settle.parse_source(text)
+            return self.find(name).record.id + text[len(name) :]
+
         security = replace(spec.security, pid=pinned(spec.security.pid), ipc=pinned(spec.security.ipc))
-        return replace(spec, security=security, network=replace(spec.network, mode=pinned(spec.network.mode)))
+        return replace(
+            spec,
+            security=security,
+            network=replace(spec.network, mode=pinned(spec.network.mode)),
+            volumes_from=tuple(pinned_source(text) for text in spec.volumes_from),
+        )
+
+    def _sources(self, spec: ContainerSpec) -> list[settle.Source]:
+        """Return the mounts of the containers that --volumes-from names."""
+        sources: list[settle.Source] = []
+        for text in spec.volumes_from:
+            name, modes = settle.parse_source(text)
+            sources.append(settle.Source(points=self.find(name).record.mounts, read_only="ro" in modes))
+        return sources
 
     def check(self, spec: ContainerSpec) -> None:
         """Refuse what can be seen to fail without looking at the image."""
@@ -292,7 +316,14 @@ class Engine:
                 f"this node has {CONTAINERS_MAX} containers already", reason="TOO_MANY_CONTAINERS"
             )
 
-    def _new_record(self, name: str, spec: ContainerSpec, image: ImageConfig, request_id: str) -> Record:
+    def _new_record(
+        self,
+        name: str,
+        spec: ContainerSpec,
+        image: ImageConfig,
+        mounts: tuple[MountPoint, ...],
+        request_id: str,
+    ) -> Record:
         attempt = 0
         while not name or name in self._ids:
             name = inventing.invent(self._rng, attempt=attempt)
@@ -304,6 +335,7 @@ class Engine:
             spec=spec,
             image=image,
             request_id=request_id,
+            mounts=mounts,
             status=Status(runtime=spec.runtime or self._around.default_runtime),
         )
 

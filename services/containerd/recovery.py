@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.containerd.neighbours.sandboxes import Sandboxes
     from services.containerd.records.store import Damaged, Store
     from services.containerd.runtime.watch import Watcher
+    from services.containerd.volumes.volumes import Volumes
     from services.kit.seams import Clock
 
 _log = log.get(__name__)
@@ -54,6 +55,7 @@ class Recovery:
         control: Control,
         hierarchies: Hierarchies,
         clean_up: CleanUp,
+        volumes: Volumes,
     ) -> None:
         self._engine = engine
         self._machine = machine
@@ -62,6 +64,7 @@ class Recovery:
         self._control = control
         self._hierarchies = hierarchies
         self._clean_up = clean_up
+        self._volumes = volumes
         self._damaged: list[Damaged] = []
 
     async def run(self) -> None:
@@ -74,6 +77,7 @@ class Recovery:
         await self._settle(records)
         await put_down_left(self._machine, self._control, records)
         actors = [self._engine.adopt(record) for record in records]
+        await self._volumes.recover(records)
         for actor in actors:
             finding = self._look(actor.record, same_boot=same_boot)
             actor.post(messages.Recovered(finding=finding))

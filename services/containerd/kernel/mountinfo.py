@@ -24,6 +24,7 @@ class MountPoint:
     kind: str
     source: str
     shared: bool
+    slave: bool = False
     options: str = ""
     super_options: str = ""
 
@@ -67,6 +68,7 @@ def _parse_line(line: str) -> MountPoint:
         kind=kind,
         source=_unescape(source),
         shared=any(tag.startswith("shared:") for tag in fields[6:]),
+        slave=any(tag.startswith("master:") for tag in fields[6:]),
         options=fields[5],
         super_options=rest[0] if rest else "",
     )

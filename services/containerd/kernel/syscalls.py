@@ -16,13 +16,18 @@ MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
 MS_REMOUNT = 32
+MS_DIRSYNC = 128
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
 
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
@@ -81,6 +86,11 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int) -> None:
     """Enter a namespace; concerns the calling thread only."""
     _check(_libc.setns(fd, kind), "setns")
+
+
+def syncfs(fd: int) -> None:
+    """Write out everything of the file system on which an open file or directory lies."""
+    _check(_libc.syncfs(fd), "syncfs")
 
 
 def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from services.containerd.kernel import processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.work import BringUpError
 from services.containerd.logs import options as log_options
+from services.containerd.model.spec import MountKind
 from services.containerd.model.status import NetworkStatus, Run
 from services.containerd.neighbours import sandboxes
 from services.containerd.ocispec import capabilities, resolve, user
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from services.containerd.model.status import Record
     from services.containerd.neighbours.images import Images
     from services.containerd.neighbours.sandboxes import Sandboxes
-    from services.containerd.ocispec.facts import HostFacts, Identity, Seccomp
+    from services.containerd.ocispec.facts import BoundFile, HostFacts, Identity, Seccomp
     from services.containerd.rootfs.mounting import RootMount
     from services.containerd.runtime.flavour import Flavour
     from services.containerd.runtime.layout import Bundle, Layout
     from services.containerd.runtime.spawn import Spawner
     from services.containerd.seccomp.filters import Filters
+    from services.containerd.volumes.mounts import ContainerMounts
 
 _log = log.get(__name__)
 
@@ -72,6 +74,7 @@ class BringUp:
     """Acquires runs.
 
     Args:
+        mounts: Puts in place what is mounted into the root.
         peer: Returns the record of another container, for namespaces that are shared with it.
         clean_ups_done: Waits until runs that have ended hold nothing any more; returns whether there were any.
     """
@@ -81,12 +84,14 @@ class BringUp:
         machine: Machine,
         images: Images,
         sandboxes_: Sandboxes,
+        mounts: ContainerMounts,
         peer: Callable[[str], Record],
         clean_ups_done: Callable[[], Awaitable[bool]],
     ) -> None:
         self._machine = machine
         self._images = images
         self._sandboxes = sandboxes_
+        self._mounts = mounts
         self._peer = peer
         self._clean_ups_done = clean_ups_done
         self._slots = asyncio.Semaphore(STARTS_MAX)
@@ -205,7 +210,14 @@ class BringUp:
                 fd = os.open(network.netns_path, os.O_RDONLY | os.O_CLOEXEC)
                 opened.callback(os.close, fd)
                 netns_path = f"/proc/{os.getpid()}/fd/{fd}"
-            yield await asyncio.to_thread(self._place, record, bundle, network, mounts, netns_path)
+            bound: tuple[BoundFile, ...] = ()
+            if record.mounts:
+                await asyncio.to_thread(mounting.mount_root, mounts, bundle.rootfs)
+                flavour = self._machine.flavours[record.status.runtime]
+                bound = await self._mounts.bring(record, bundle, private_namespace=flavour.private_namespace)
+                mounts = ()
+            placement = await asyncio.to_thread(self._place, record, bundle, network, mounts, netns_path)
+            yield replace(placement, binds=(*bound, *placement.binds))
 
     def _place(
         self,
@@ -232,7 +244,8 @@ class BringUp:
             hostname_path=network.hostname_path,
             hostname=hostname(record),
             init_path=self._init_path() if spec.init else "",
-            binds=binds.resolve(spec.mounts, files),
+            binds=binds.of_files(files),
+            tmpfs=tuple(point.mount for point in record.mounts if point.mount.kind is MountKind.TMPFS),
             devices=devices.resolve(security.devices, privileged=security.privileged),
             block_numbers=devices.block_numbers(spec.resources),
             seccomp=self._seccomp(record),

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from services.containerd.kernel import processes
+from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.runtime import conmon, oci_cli, sharing
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.containerd.neighbours.images import Images
     from services.containerd.neighbours.sandboxes import Sandboxes
     from services.containerd.runtime.layout import Bundle
+    from services.containerd.volumes.mounts import ContainerMounts
     from services.kit.seams import Clock
 
 _log = log.get(__name__)
@@ -38,12 +39,19 @@ class CleanUp:
     """Takes down runs and removes containers."""
 
     def __init__(
-        self, machine: Machine, control: Control, images: Images, sandboxes: Sandboxes, clock: Clock
+        self,
+        machine: Machine,
+        control: Control,
+        images: Images,
+        sandboxes: Sandboxes,
+        mounts: ContainerMounts,
+        clock: Clock,
     ) -> None:
         self._machine = machine
         self._control = control
         self._images = images
         self._sandboxes = sandboxes
+        self._mounts = mounts
         self._clock = clock
 
     async def run(self, record: Record) -> None:
@@ -60,6 +68,8 @@ class CleanUp:
         faults.reached("exit.deleted")
         await self._step(failures, lambda: asyncio.to_thread(_unmount, bundle))
         faults.reached("exit.unmounted")
+        if record.mounts:
+            await self._step(failures, lambda: self._mounts.release(record))
         if not record.spec.network.mode.startswith("container:"):
             await self._step(failures, lambda: self._sandboxes.remove(record.id))
         faults.reached("exit.sandbox")
@@ -68,8 +78,8 @@ class CleanUp:
             await self._step(failures, lambda: asyncio.to_thread(_remove_tree, bundle.path))
         _raise_first(failures)
 
-    async def remove(self, record: Record) -> None:
-        """Remove everything of a container but its record.
+    async def remove(self, record: Record, *, volumes: bool) -> None:
+        """Remove everything of a container but its record; with `volumes` its anonymous volumes too.
 
         Raises:
             errors.BeeyardError: Something resisted.
@@ -80,6 +90,8 @@ class CleanUp:
         directory = self._machine.layout.directory(record.id)
         await self._step(failures, lambda: asyncio.to_thread(_remove_tree, directory))
         faults.reached("remove.directory")
+        if record.mounts:
+            await self._step(failures, lambda: self._mounts.drop(record, volumes=volumes))
         _raise_first(failures)
 
     async def settle(self, record: Record, conmon_pid: int) -> None:
@@ -161,6 +173,9 @@ def _unmount(bundle: Bundle) -> None:
     for target in (bundle.rootfs, bundle.files):
         while sharing.unmount(target):
             pass
+    if bundle.mounts.is_dir():
+        for mount in mountinfo.below(mountinfo.read(), str(bundle.mounts.resolve())):
+            sharing.unmount(mount.target)
 
 
 def _remove_tree(directory: Path) -> None:

@@ -188,7 +188,10 @@ class Automaton:
         return [record, BringUp()]
 
     def begin_remove(self, *, volumes: bool = False) -> list[Effect]:
-        """Go from idle (or straight from a finished clean-up) to removing."""
+        """Go from idle (or straight from a finished clean-up) to removing.
+
+        Anonymous volumes go too if that was asked for, with `--rm`, and where the creation was never acknowledged.
+        """
         record = self.move(
             state=State.REMOVING,
             phase=Phase.REMOVING,
@@ -196,7 +199,10 @@ class Automaton:
             restart_at=None,
             start_wanted=False,
             remove_wanted=True,
-            remove_volumes=self.status.remove_volumes or volumes,
+            remove_volumes=self.status.remove_volumes
+            or volumes
+            or self.spec.auto_remove
+            or not self.announced,
         )
         return [record, Remove(volumes=self.status.remove_volumes)]
 

@@ -51,6 +51,18 @@ HEALTH_POINTS = (
 )
 """A check runs; what an unhealthy container gets is recorded and not done."""
 
+VOLUME_POINTS = (
+    "volume.recorded",
+    "volume.made",
+    "volume.filling",
+    "volume.filled",
+    "volume.received",
+    "volume.installed",
+    "volume.removing",
+    "volume.deleted",
+)
+"""Making, filling, receiving and removing a volume."""
+
 _armed, _, _times = os.environ.get(VARIABLE, "").partition(":")
 _left = int(_times or "1")
 

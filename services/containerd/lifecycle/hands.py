@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.clean_up import CleanUp
     from services.containerd.model.status import ProbeResult, Record, Run
     from services.containerd.neighbours.images import Images
+    from services.containerd.volumes.mounts import ContainerMounts
 
 _log = log.get(__name__)
 
@@ -37,6 +38,7 @@ class Hands:
         images: Images,
         bring_up: BringUp,
         clean_up: CleanUp,
+        mounts: ContainerMounts,
         probes: Probes,
     ) -> None:
         self._machine = machine
@@ -44,11 +46,14 @@ class Hands:
         self._images = images
         self._bring_up = bring_up
         self._clean_up = clean_up
+        self._mounts = mounts
         self._probes = probes
 
     async def prepare(self, record: Record) -> None:
-        """Make the writable layer and the directory of a container."""
+        """Make the volumes, the writable layer and the directory of a container."""
         self._machine.layout.directory(record.id).mkdir(mode=0o700, exist_ok=True)
+        if record.mounts:
+            await self._mounts.prepare(record)
         await self._images.prepare(record.id, record.image.id)
         faults.reached("create.prepared")
 
@@ -104,11 +109,10 @@ class Hands:
         await self._clean_up.run(record)
 
     async def remove(self, record: Record, *, volumes: bool) -> None:
-        """Remove the writable layer, the logs and the directory."""
-        del volumes  # anonymous volumes belong to the volume store
+        """Remove the writable layer, the logs and the directory, and with `volumes` its anonymous volumes."""
         if await asyncio.to_thread(self._left, record):
             await self._clean_up.run(record)
-        await self._clean_up.remove(record)
+        await self._clean_up.remove(record, volumes=volumes)
 
     def _left(self, record: Record) -> bool:
         """Whether something of a run is left although nothing should be."""

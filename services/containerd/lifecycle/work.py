@@ -18,7 +18,7 @@ class Work(Protocol):
     """
 
     async def prepare(self, record: Record) -> None:
-        """Make the writable layer and the directory of a container."""
+        """Make the volumes, the writable layer and the directory of a container."""
         ...
 
     async def bring_up(self, record: Record) -> Run:
@@ -50,7 +50,7 @@ class Work(Protocol):
         ...
 
     async def remove(self, record: Record, *, volumes: bool) -> None:
-        """Remove the writable layer, the logs and the directory."""
+        """Remove the writable layer, the logs and the directory, and with `volumes` its anonymous volumes."""
         ...
 
 

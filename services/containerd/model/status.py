@@ -21,6 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.containerd.model.image import ImageConfig
+from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import ContainerSpec, HealthAction, PortBinding
 
 
@@ -201,4 +202,5 @@ class Record:
     spec: ContainerSpec = field(default_factory=ContainerSpec)
     image: ImageConfig = field(default_factory=ImageConfig)
     request_id: str = ""
+    mounts: tuple[MountPoint, ...] = ()
     status: Status = Status()

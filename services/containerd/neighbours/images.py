@@ -23,6 +23,8 @@ COMMIT_TIMEOUT_S = 600.0
 _PAGE = 1000
 LABEL = "beeyard.container"
 """Marks the snapshots that are ours: imaged has others."""
+VIEW_LABEL = "beeyard.image-mount"
+"""Marks the views that a container mounts."""
 
 
 class Images:
@@ -52,6 +54,19 @@ class Images:
             lambda: self._snapshots.PrepareSnapshot(request, timeout=PREPARE_TIMEOUT_S)
         )
         return _mounts(response.mounts)
+
+    async def prepare_view(self, key: str, reference: str, container_id: str) -> None:
+        """Make a read-only view of an image, which a container mounts; the image stays while it exists.
+
+        Raises:
+            errors.NotFound: The image is not on this node (IMAGE_NOT_FOUND).
+        """
+        request = snapshot_pb2.PrepareSnapshotRequest(
+            key=key, image=reference, read_only=True, labels={VIEW_LABEL: container_id}
+        )
+        await self._neighbour.call(
+            lambda: self._snapshots.PrepareSnapshot(request, timeout=PREPARE_TIMEOUT_S)
+        )
 
     async def mounts(self, container_id: str) -> tuple[RootMount, ...]:
         """Return how to mount the root of a container.

@@ -38,7 +38,7 @@ def build(spec: ContainerSpec, image: ImageConfig, placement: Placement, host: H
         "ociVersion": OCI_VERSION,
         "process": process_section,
         "root": {"path": placement.rootfs, "readonly": spec.security.read_only_root},
-        "mounts": mounts.section(spec, placement),
+        "mounts": mounts.section(spec, placement, host),
         "linux": linux_section,
     }
     if spec.security.uts != "host" and placement.hostname:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from services.containerd.model.spec import Mount
+
 Section: TypeAlias = dict[str, object]
 """A piece of JSON under construction."""
 
@@ -67,6 +69,8 @@ class BoundFile:
     propagation: str = "rprivate"
     recursive: bool = True
     read_only_recursive: bool = False
+    must_be_recursive: bool = False
+    """A kernel that cannot make it read-only with all below it must refuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,7 @@ class Placement:
     hostname: str = ""
     init_path: str = ""
     binds: tuple[BoundFile, ...] = ()
+    tmpfs: tuple[Mount, ...] = ()
     devices: tuple[DeviceNode, ...] = ()
     block_numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Path of a block device to its major and minor number, for block I/O limits."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.containerd.model.spec import SHM_SIZE_DEFAULT_BYTES, MountKind
+from services.containerd.model.spec import SHM_SIZE_DEFAULT_BYTES
 from services.containerd.model.spec import Mount as MountSpec
+from services.kit import errors
 
 if TYPE_CHECKING:
     from services.containerd.model.spec import ContainerSpec
-    from services.containerd.ocispec.facts import BoundFile, Placement, Section
+    from services.containerd.ocispec.facts import BoundFile, HostFacts, Placement, Section
 
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
+_RECURSIVE_SINCE = (5, 12)
+"""Linux has mount_setattr(2) since then: a mount and all below it become read-only together."""
 
 
-def section(spec: ContainerSpec, placement: Placement) -> list[Section]:
-    """Return `mounts` in the order in which they are made: shorter targets first, so that none hides another."""
-    taken = {mount.target for mount in spec.mounts} | {bind.target for bind in placement.binds}
+def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[Section]:
+    """Return `mounts` in the order in which they are made: shorter targets first, so that none hides another.
+
+    Raises:
+        errors.Unsupported: The kernel cannot make a bind read-only as asked for.
+    """
+    taken = {mount.target for mount in placement.tmpfs} | {bind.target for bind in placement.binds}
     mounts = [mount for mount in _kernel_mounts(spec) if mount["destination"] not in taken]
     files = (
         ("/etc/resolv.conf", placement.resolv_conf_path),
@@ -26,8 +33,8 @@ def section(spec: ContainerSpec, placement: Placement) -> list[Section]:
     for target, source in files:
         if source and target not in taken:
             mounts.append(_bind(source, target, ("rbind", "rprivate")))
-    user_mounts = [(bind.target, _user_bind(bind)) for bind in placement.binds]
-    user_mounts += [(mount.target, _tmpfs(mount)) for mount in spec.mounts if mount.kind is MountKind.TMPFS]
+    user_mounts = [(bind.target, _user_bind(bind, host)) for bind in placement.binds]
+    user_mounts += [(mount.target, _tmpfs(mount)) for mount in placement.tmpfs]
     user_mounts.sort(key=lambda entry: (entry[0].rstrip("/").count("/"), entry[0]))
     mounts.extend(mount for _, mount in user_mounts)
     if placement.init_path:
@@ -87,12 +94,17 @@ def _tmpfs(mount: MountSpec) -> Section:
     return _mount("tmpfs", "tmpfs", mount.target, *options)
 
 
-def _user_bind(bind: BoundFile) -> Section:
+def _user_bind(bind: BoundFile, host: HostFacts) -> Section:
     options = ["rbind" if bind.recursive else "bind"]
     if bind.read_only:
         options.append("ro")
-        if bind.read_only_recursive:
+        if bind.read_only_recursive and host.kernel >= _RECURSIVE_SINCE:
             options.append("rro")
+        elif bind.must_be_recursive:
+            raise errors.Unsupported(
+                f"the mount at {bind.target} cannot be read-only with all below it: Linux has that since 5.12",
+                reason="READ_ONLY_UNSUPPORTED",
+            )
     options.append(bind.propagation)
     return _bind(bind.source, bind.target, tuple(options))
 

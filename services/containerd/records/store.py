@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from services.containerd.model.image import ImageConfig
+from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import ContainerSpec
 from services.containerd.model.status import Record, Status
 from services.containerd.records import codec
@@ -37,6 +38,10 @@ _MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX containers_by_request ON containers (request_id) WHERE request_id <> '';
     """,
+    """
+    ALTER TABLE containers ADD COLUMN mounts TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE volumes (name TEXT PRIMARY KEY, volume TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    """,
 )
 
 
@@ -53,6 +58,11 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def database(self) -> Database:
+        """The database, which the volumes share."""
+        return self._database
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -93,11 +103,12 @@ class Store:
             _text(record.spec),
             _text(record.image),
             _text(record.status),
+            _text(record.mounts),
         )
         try:
             await self._database.write(
                 lambda connection: connection.execute(
-                    "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?)", row
+                    "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
                 )
             )
         except sqlite3.IntegrityError as exc:
@@ -150,4 +161,5 @@ def _from_row(row: sqlite3.Row) -> Record:
         spec=codec.decode(ContainerSpec, json.loads(row["spec"])),
         image=codec.decode(ImageConfig, json.loads(row["image"])),
         status=codec.decode(Status, json.loads(row["status"])),
+        mounts=tuple(codec.decode(MountPoint, point) for point in json.loads(row["mounts"])),
     )

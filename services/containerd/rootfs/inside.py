@@ -111,6 +111,23 @@ class Inside:
         finally:
             os.close(fd)
 
+    def refuse_mount_target(self, path: str) -> None:
+        """Refuse a mount that would land in /proc by links of the image: the runtime's checks rely on what is there.
+
+        Raises:
+            errors.Invalid: It would.
+        """
+        try:
+            fd = syscalls.open_in_root(self._fd, path, os.O_PATH)
+        except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                raise _not_a_directory(path, exc) from exc
+            return  # the runtime makes it, below the same root
+        try:
+            self._refuse_proc(path, fd, "mount target")
+        finally:
+            os.close(fd)
+
     def _open_or_make(self, so_far: str, parent: int, part: str, uid: int, gid: int) -> int:
         try:
             return self._open_directory(so_far)
@@ -132,13 +149,13 @@ class Inside:
     def _open_directory(self, path: str) -> int:
         return syscalls.open_in_root(self._fd, path, os.O_PATH | os.O_DIRECTORY)
 
-    def _refuse_proc(self, path: str, fd: int) -> None:
+    def _refuse_proc(self, path: str, fd: int, what: str = "working directory") -> None:
         """/proc of a container is mounted later: what a path into it means would be decided then, by the runtime."""
         reached = str(Path(f"/proc/self/fd/{fd}").readlink())
         root = str(Path(f"/proc/self/fd/{self._fd}").readlink())
         below = reached.removeprefix(root.rstrip("/"))
         if below == "/proc" or below.startswith("/proc/") or path.strip("/").startswith("proc/self"):
-            raise errors.Invalid(f"the working directory {path} lies in /proc", reason="SPEC_INVALID")
+            raise errors.Invalid(f"the {what} {path} lies in /proc", reason="SPEC_INVALID")
 
 
 def _not_a_directory(path: str, exc: OSError) -> errors.Invalid:

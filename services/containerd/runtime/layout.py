@@ -1,6 +1,6 @@
 """Where the files of containers are. The only place that knows the names.
 
-Durable, below `<root>/containerd`:         records, seccomp cache, containers/<id>/ctr.log[.N]
+Durable, below `<root>/containerd`:         records, seccomp cache, containers/<id>/ctr.log[.N], volumes/<name>/_data
 Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes)
 
 `c` is a shared mount of its own (see `runtime.sharing`): what is mounted below it reaches every mount namespace, and so
@@ -36,6 +36,11 @@ class Bundle:
     def files(self) -> Path:
         """Where the tmpfs with files given in the specification is mounted."""
         return self.path / "files"
+
+    @property
+    def mounts(self) -> Path:
+        """Where parts of volumes and images are mounted that the container gets: one place per mount."""
+        return self.path / "mounts"
 
     @property
     def pidfile(self) -> Path:
@@ -96,6 +101,16 @@ class Layout:
         return self.state / "containers"
 
     @property
+    def volumes(self) -> Path:
+        """A directory per volume."""
+        return self.state / "volumes"
+
+    @property
+    def volume_mounts(self) -> Path:
+        """Where volumes are mounted that are no plain directories. Below the shared mount of the bundles."""
+        return self.bundles / "volumes"
+
+    @property
     def bundles(self) -> Path:
         """A bundle per container that runs."""
         return self.run / "c"
@@ -136,5 +151,12 @@ class Layout:
 
     def make(self) -> None:
         """Make the directories; only root may enter (CVE-2021-41091)."""
-        for directory in (self.containers, self.seccomp_cache, self.bundles, self.exits, self.runtime_root):
+        for directory in (
+            self.containers,
+            self.volumes,
+            self.seccomp_cache,
+            self.bundles,
+            self.exits,
+            self.runtime_root,
+        ):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -91,10 +91,8 @@ def test_refused(spec: ContainerSpec) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        replace(GOOD, mounts=(Mount(kind=MountKind.VOLUME, target="/v"),)),
         replace(GOOD, security=Security(userns="auto")),
         replace(GOOD, security=Security(gpus=("all",))),
-        replace(GOOD, volumes_from=("a",)),
     ],
 )
 def test_not_in_this_version(spec: ContainerSpec) -> None:

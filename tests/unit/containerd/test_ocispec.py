@@ -111,12 +111,12 @@ def test_everything_at_once_is_valid() -> None:
             ulimits=(Ulimit(name="nofile", soft=1024, hard=-1), Ulimit(name="core", soft=-1, hard=-1)),
             shm_bytes=1 << 20,
         ),
-        mounts=(
-            Mount(kind=MountKind.TMPFS, target="/cache", tmpfs_size_bytes=1 << 20, tmpfs_options=("exec",)),
-        ),
     )
     config = built(
         spec,
+        tmpfs=(
+            Mount(kind=MountKind.TMPFS, target="/cache", tmpfs_size_bytes=1 << 20, tmpfs_options=("exec",)),
+        ),
         host=replace(HOST, cgroup_version=1),
         identity=Identity(uid=1000, gid=1000, groups=(1000, 50), home="/home/alice"),
         binds=(

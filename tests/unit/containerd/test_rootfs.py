@@ -86,9 +86,10 @@ def test_binds_and_devices(tmp_path: Path) -> None:
     source = tmp_path / "made"
     mount = Mount(kind=MountKind.BIND, source=str(source), target="/x", read_only=True)
     with pytest.raises(errors.Invalid, match="does not exist"):
-        binds.resolve([mount], {})
+        binds.resolve(mount, private_namespace=False)
     made = Mount(kind=MountKind.BIND, source=str(source), target="/x", bind_create_source=True)
-    (bound, file) = binds.resolve([made], {"/secret": "/run/1"})
+    bound = binds.resolve(made, private_namespace=False)
+    (file,) = binds.of_files({"/secret": "/run/1"})
     assert source.is_dir()
     assert (bound.target, file.read_only) == ("/x", True)
     (null,) = devices.resolve(

@@ -1,0 +1,1 @@
+"""What volumes are and what is decided about them. Pure."""
