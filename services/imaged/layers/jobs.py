@@ -7,10 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
 from services.imaged.layers.limits import Limits
-from services.kit import errors
-
-MESSAGE_BYTES_MAX = 200_000
-"""Of one packet; a request that names 500 layer directories is far below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,29 +92,13 @@ class Progress:
     done_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The job failed with one of the errors of kit."""
-
-    kind: str
-    message: str
-    reason: str
-
-    def to_error(self) -> errors.BeeyardError:
-        """Return the error as it was raised in the worker."""
-        kind = next(
-            (kind for kind in errors.BeeyardError.__subclasses__() if kind.__name__ == self.kind), None
-        )
-        return (kind or errors.Internal)(self.message, reason=self.reason)
-
-
 Job: TypeAlias = ApplyJob | ExportJob | ListChangesJob | MeasureJob
-Reply: TypeAlias = ApplyResult | ExportResult | MeasureResult | Done | Progress | Failure
+Reply: TypeAlias = ApplyResult | ExportResult | MeasureResult | Done | Progress
 _TYPES: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(ApplyJob, ExportJob, ListChangesJob, MeasureJob),
-        *(ApplyResult, ExportResult, MeasureResult, Done, Progress, Failure),
+        *(ApplyResult, ExportResult, MeasureResult, Done, Progress),
     )
 }
 _NESTED: dict[str, type[Any]] = {"limits": Limits, "comparison": Comparison}
@@ -126,9 +106,7 @@ _NESTED: dict[str, type[Any]] = {"limits": Limits, "comparison": Comparison}
 
 def encode(message: Job | Reply) -> bytes:
     """Return a message as a packet."""
-    data = json.dumps([type(message).__name__, asdict(message)]).encode()
-    assert len(data) <= MESSAGE_BYTES_MAX, f"a message of {len(data)} bytes does not fit a packet"
-    return data
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
 
 
 def decode(data: bytes) -> Job | Reply:

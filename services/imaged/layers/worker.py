@@ -1,17 +1,12 @@
 """The worker process: does the heavy work on layers, away from the daemon's event loop and its interpreter lock.
 
-Started by `workers` as `python -m services.imaged.layers.worker FD`, where FD is one end of a packet socket. It takes
-one job after the other, each with the descriptors it works on, and answers with progress and one result. It opens
-nothing that a job does not hand or name to it, and it dies with the daemon.
+It takes one job after the other, each with the descriptors it works on, and answers with progress and one result. It
+opens nothing that a job does not hand or name to it, and it dies with the daemon (`kit.workers`).
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import socket
-import sys
 from typing import TYPE_CHECKING
 
 from services.imaged import disk
@@ -21,46 +16,31 @@ from services.imaged.layers.pipeline import Ahead, Hasher, read_chunks
 from services.kit import errors
 from services.kit.tar.entry import show
 from services.kit.tar.source import Source
+from services.kit.workers import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_DESCRIPTORS_MAX = 4
 _PROGRESS_EVERY_BYTES = 8 << 20
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serve jobs until the daemon closes the socket."""
-    _die_with(os.getppid())
-    os.umask(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the daemon decides
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    while True:
-        packet, descriptors, _, _ = socket.recv_fds(channel, jobs.MESSAGE_BYTES_MAX, _DESCRIPTORS_MAX)
-        if not packet:
-            return
-        try:
-            job = jobs.decode(packet)
-            channel.send(jobs.encode(_run(job, descriptors, channel)))
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+    inside.serve(_work)
 
 
-def _die_with(parent: int) -> None:
-    """End when the daemon does, however it does: its successor removes what we were writing."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(1)
+def _work(packet: bytes, descriptors: Sequence[int], send: Callable[[bytes], object]) -> bytes:
+    return jobs.encode(_run(jobs.decode(packet), descriptors, send))
 
 
-def _run(job: jobs.Job | jobs.Reply, descriptors: Sequence[int], channel: socket.socket) -> jobs.Reply:
+def _run(
+    job: jobs.Job | jobs.Reply, descriptors: Sequence[int], send: Callable[[bytes], object]
+) -> jobs.Reply:
     try:
         match job:
             case jobs.ApplyJob():
                 blob, target = descriptors
-                return _apply(job, blob, target, channel)
+                return _apply(job, blob, target, send)
             case jobs.ExportJob():
                 return _export(job, descriptors[0])
             case jobs.ListChangesJob():
@@ -70,18 +50,13 @@ def _run(job: jobs.Job | jobs.Reply, descriptors: Sequence[int], channel: socket
                 return jobs.MeasureResult(size_bytes=measured.size_bytes, inode_count=measured.inode_count)
             case _:
                 raise errors.Internal(f"{type(job).__name__} is not a job")
-    except errors.BeeyardError as error:
-        return jobs.Failure(kind=type(error).__name__, message=error.message, reason=error.reason)
     except OSError as error:
-        known = limits.from_os_error(error, f"read or write {error.filename or 'a layer'}")
-        return jobs.Failure(kind=type(known).__name__, message=known.message, reason=known.reason)
-    except RecursionError:
-        return jobs.Failure(
-            kind="Unsupported", message="the tree is nested too deeply", reason="TREE_TOO_DEEP"
-        )
+        raise limits.from_os_error(error, f"read or write {error.filename or 'a layer'}") from error
+    except RecursionError as error:
+        raise errors.Unsupported("the tree is nested too deeply", reason="TREE_TOO_DEEP") from error
 
 
-def _apply(job: jobs.ApplyJob, blob: int, target: int, channel: socket.socket) -> jobs.ApplyResult:
+def _apply(job: jobs.ApplyJob, blob: int, target: int, send: Callable[[bytes], object]) -> jobs.ApplyResult:
     compression, chunks = decompress.peek(read_chunks(blob))
     hasher = Hasher() if job.with_diff_id else None
     lower = LowerTree([os.fsencode(path) for path in job.lower_dirs]) if job.lower_dirs is not None else None
@@ -94,7 +69,7 @@ def _apply(job: jobs.ApplyJob, blob: int, target: int, channel: socket.socket) -
                 target,
                 lower=lower,
                 limits=job.limits,
-                on_progress=_reporter(channel),
+                on_progress=_reporter(send),
             )
     finally:
         if hasher:
@@ -108,14 +83,14 @@ def _apply(job: jobs.ApplyJob, blob: int, target: int, channel: socket.socket) -
     )
 
 
-def _reporter(channel: socket.socket) -> Callable[[int], None]:
+def _reporter(send: Callable[[bytes], object]) -> Callable[[int], None]:
     reported = 0
 
     def report(position: int) -> None:
         nonlocal reported
         if position - reported >= _PROGRESS_EVERY_BYTES:
             reported = position
-            channel.send(jobs.encode(jobs.Progress(done_bytes=position)))
+            send(jobs.encode(jobs.Progress(done_bytes=position)))
 
     return report
 

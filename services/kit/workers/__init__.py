@@ -1,0 +1,1 @@
+"""Worker processes: heavy or hazardous work away from a daemon's event loop and its interpreter lock."""
