@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from beeyard.swarm.v1.control_pb2_grpc import ServiceServiceStub as Services
     from beeyard.swarm.v1.control_pb2_grpc import TaskServiceStub as Tasks
     from beeyard.swarm.v1.control_pb2_grpc import WatchServiceStub as Watch
+    from beeyard.swarm.v1.move_pb2_grpc import MoveServiceStub as Moves
     from beeyard.system.v1.system_pb2_grpc import SystemServiceStub as System
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Execs",
     "Images",
     "Logs",
+    "Moves",
     "Networks",
     "Nodes",
     "Secrets",
@@ -52,6 +54,7 @@ _SERVICES = {
     "Execs": (_CONTROL, "ExecService"),
     "Images": ("beeyard.image.v1.image_pb2", "ImageService"),
     "Logs": (_CONTROL, "LogService"),
+    "Moves": ("beeyard.swarm.v1.move_pb2", "MoveService"),
     "Networks": ("beeyard.network.v1.network_pb2", "NetworkService"),
     "Nodes": (_CONTROL, "NodeService"),
     "Secrets": (_CONTROL, "SecretService"),

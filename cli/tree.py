@@ -25,6 +25,7 @@ CONTAINER = {
     "list": ("cli.commands.container:ls", ""),
     "logs": ("cli.commands.logs:logs", "Fetch the logs of a container"),
     "ls": ("cli.commands.container:ls", "List containers"),
+    "move": ("cli.commands.move:move", "Move a container to another node of the swarm"),
     "pause": ("cli.commands.container:pause", "Pause all processes within containers"),
     "port": ("cli.commands.container:port", "List port mappings of a container"),
     "prune": ("cli.commands.container:prune", "Remove all stopped containers"),
@@ -147,7 +148,7 @@ SHORT = {
     **{
         name: entry
         for name, entry in CONTAINER.items()
-        if name not in ("inspect", "list", "ls", "prune", "remove")
+        if name not in ("inspect", "list", "ls", "move", "prune", "remove")
     },
     "events": SYSTEM["events"],
     "completion": ("cli.commands.completion:completion", "Print the completion script for a shell"),

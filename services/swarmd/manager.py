@@ -14,6 +14,7 @@ from beeyard.swarm.v1 import (
     control_pb2_grpc,
     dispatcher_pb2_grpc,
     enrolment_pb2_grpc,
+    move_pb2_grpc,
     objects_pb2,
     raft_pb2_grpc,
 )
@@ -23,6 +24,7 @@ from services.swarmd.api import ports as api
 from services.swarmd.api.configs import ConfigServicer
 from services.swarmd.api.execs import ExecServicer
 from services.swarmd.api.logs import LogServicer
+from services.swarmd.api.moves import MoveServicer
 from services.swarmd.api.networks import NetworkServicer
 from services.swarmd.api.nodes import NodeServicer
 from services.swarmd.api.secrets import SecretServicer
@@ -43,6 +45,9 @@ from services.swarmd.members.membership import MembershipServicer
 from services.swarmd.members.part import Part
 from services.swarmd.members.raft import Raft
 from services.swarmd.members.role_manager import RoleManager
+from services.swarmd.move.hands import NodeHands
+from services.swarmd.move.movers import Movers
+from services.swarmd.move.planner import Planner
 from services.swarmd.store import tables
 from services.swarmd.store.store import Store
 
@@ -125,6 +130,22 @@ class Manager:
             if beginning is not None:
                 await manager._begin(beginning)  # before anybody is told that the swarm does not know him
             supervisor.spawn(manager._keep_leading(supervisor, dispatcher), "manager-leading")
+            movers = await stack.enter_async_context(
+                Movers.run(
+                    ground.directory / "moves.db",
+                    planner=Planner(
+                        self_node_id=state.node_id, store=store, dialer=nodes, clock=ground.clock
+                    ),
+                    hands=NodeHands(nodes),
+                    clock=ground.clock,
+                    rng=ground.rng,
+                    new_id=ground.new_id,
+                    ready=manager.has_state,
+                )
+            )
+            stack.enter_context(
+                ground.slots.installed(move_pb2_grpc.add_MoveServiceServicer_to_server, MoveServicer(movers))
+            )
             yield manager
 
     @property

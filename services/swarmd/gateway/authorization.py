@@ -46,6 +46,7 @@ _BY_SERVICE: Final[Mapping[str, frozenset[CallerKind]]] = {
     f"{_SWARM}.WatchService": _ADMINISTRATORS,
     f"{_SWARM}.LogService": _ADMINISTRATORS,
     f"{_SWARM}.ExecService": _ADMINISTRATORS,
+    f"{_SWARM}.MoveService": _ADMINISTRATORS,
     f"{_SWARM}.PeerService": _ALL,
     f"{_SWARM}.DispatcherService": _NODES,
     f"{_SWARM}.RaftService": _MANAGERS,

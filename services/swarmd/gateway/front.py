@@ -59,6 +59,7 @@ class Front:
         """Serve this node's administrators."""
         _register(server, methods.CONTROL, self._control.serve)
         _register(server, methods.PEER, self._serve_internal)
+        _register(server, methods.MOVE, self._serve_internal)
         _register(server, methods.SYSTEM, self._serve_daemon)
         _register(server, methods.DAEMONS, self._serve_daemon)
         server.add_generic(_UnknownMethods(self._daemons), name="gateway")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from beeyard.container.v1 import container_pb2, volume_pb2
 from beeyard.image.v1 import content_pb2, image_pb2, snapshot_pb2
 from beeyard.network.v1 import dataplane_pb2, network_pb2, sandbox_pb2
-from beeyard.swarm.v1 import control_pb2, dispatcher_pb2, enrolment_pb2, peer_pb2, raft_pb2
+from beeyard.swarm.v1 import control_pb2, dispatcher_pb2, enrolment_pb2, move_pb2, peer_pb2, raft_pb2
 from beeyard.system.v1 import system_pb2
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ DAEMONS: Final = _of(
 SYSTEM: Final = _of(system_pb2.DESCRIPTOR)
 CONTROL: Final = _of(control_pb2.DESCRIPTOR)
 PEER: Final = _of(peer_pb2.DESCRIPTOR)
+MOVE: Final = _of(move_pb2.DESCRIPTOR)
+"""Served by the manager that is asked, whoever leads."""
 INTERNAL: Final = _of(dispatcher_pb2.DESCRIPTOR, raft_pb2.DESCRIPTOR, enrolment_pb2.DESCRIPTOR)
 
 

@@ -79,7 +79,11 @@ def own_platform() -> str:
 
 def architecture() -> str:
     """Return the architecture of this machine in the names of images: "amd64"."""
-    machine = platform_.machine()
+    return goarch(platform_.machine())
+
+
+def goarch(machine: str) -> str:
+    """Return an architecture as images name it, from what uname(2) calls it: "x86_64" is "amd64"."""
     return _ARCHITECTURES.get(machine, machine)
 
 

@@ -1,0 +1,1 @@
+"""What a move does next, and whether it may begin. Pure."""
