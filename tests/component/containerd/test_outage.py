@@ -67,13 +67,13 @@ async def test_followers_wait_for_the_daemon(own: Yard) -> None:
     await asyncio.sleep(1.0)
     await own.kill_daemon()
     # One ends while nobody is there, the other after the daemon is back.
-    Path(f"/proc/{containers['brief'].status.pid}/root/tmp/go").touch()
+    _go(containers["brief"].status.pid)
     async with asyncio.timeout(10):
         while Path(f"/proc/{containers['brief'].status.pid}").exists():
             await asyncio.sleep(0.05)
     await own.start_daemon()
     await asyncio.sleep(1.0)
-    Path(f"/proc/{containers['kept'].status.pid}/root/tmp/go").touch()
+    _go(containers["kept"].status.pid)
     assert await runs[0].end() == (7, "begun\nended\n", "")
     assert await runs[1].end() == (7, "begun\n", "")
     assert await followers[0].end() == (0, "7\n7\n", "")
@@ -100,3 +100,8 @@ async def test_the_end_of_what_is_gone_is_known_by_its_id(one: Yard) -> None:
     await one.remove(container)
     responses = client.stream(one.stub.WaitContainer(pb.WaitContainerRequest(container=container)))
     assert [response.exit.exit_code async for response in responses if response.HasField("exit")] == [3]
+
+
+def _go(pid: int) -> None:
+    """Make the file that a container waits for."""
+    (Path("/proc") / str(pid) / "root" / "tmp/go").touch()
