@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+_TAKEN_BACK = "\0"
+"""Stands for an option that a later one takes back; no argument can hold it."""
 
 
 class Switch(NamedTuple):
@@ -48,19 +50,25 @@ def normalise(
         FlagError: Neither yes nor no.
     """
     result: list[str] = []
+    typed: list[int] = []  # where options stand in the result, to be told from the values of others
     position = 0
     while position < len(arguments):
         argument = arguments[position]
         position += 1
         if argument == "--" or (not interspersed and not _is_option(argument)):
-            return [*result, argument, *arguments[position:]]
+            return [*_kept(result), argument, *arguments[position:]]
         if not _is_option(argument):
             result.append(argument)
             continue
         name, separator, value = argument.partition("=")
         name = aliases.get(name, name)
+        typed.append(len(result))
         if name in switches:
-            result += _switched(name, switches[name], value) if separator else [name]
+            found = _switched(name, switches[name], value) if separator else [name]
+            if not found:
+                for index in typed[:-1]:
+                    result[index] = _without(result[index], switches[name], switches)
+            result += found
         elif argument.startswith("--"):
             result.append(f"{name}{separator}{value}")
             if not separator:
@@ -72,7 +80,21 @@ def normalise(
             if takes_next:
                 result += arguments[position : position + 1]
                 position += 1
-    return result
+    return _kept(result)
+
+
+def _kept(result: Sequence[str]) -> list[str]:
+    return [argument for argument in result if argument != _TAKEN_BACK]
+
+
+def _without(option: str, switch: Switch, switches: Mapping[str, Switch]) -> str:
+    """Take a switch out of an option or a cluster of them: the last word on it is no."""
+    if option in switches:
+        return _TAKEN_BACK if switches[option] == switch else option
+    if option.startswith("--") or any(f"-{letter}" not in switches for letter in option[1:]):
+        return option
+    left = "".join(letter for letter in option[1:] if switches[f"-{letter}"] != switch)
+    return f"-{left}" if left else _TAKEN_BACK
 
 
 def _is_option(argument: str) -> bool:

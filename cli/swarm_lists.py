@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from beeyard.swarm.v1 import control_pb2 as pb
 from cli import api
+from cli.errors import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 500
 READ_TIMEOUT_S = 15.0
+DESIRED_STATES = ("running", "shutdown", "accepted", "ready", "complete", "remove")
+"""The first three are docker's; the others occur too."""
 STALE = "Warning: the swarm has no leader: this may be out of date"
 
 
@@ -65,7 +68,14 @@ def services(
 def tasks(
     session: Session, chosen: Mapping[str, Sequence[str]], *, quiet: bool = False
 ) -> list[objects.Task]:
-    """All tasks that the filters select."""
+    """All tasks that the filters select.
+
+    Raises:
+        errors.Invalid: A desired state that tasks do not have.
+    """
+    for wanted in chosen.get("desired-state", ()):
+        if wanted.lower() not in DESIRED_STATES:
+            raise invalid(f"--filter desired-state={wanted}: there are {', '.join(DESIRED_STATES)}")
     found: list[objects.Task] = []
     token = ""
     while True:

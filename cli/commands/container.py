@@ -24,6 +24,7 @@ from cli.command import (
 )
 from cli.errors import invalid
 from cli.format import output
+from cli.specs.options import Whole
 from services.kit import errors, units
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def filters(given: Sequence[str]) -> Mapping[str, filter_pb2.StringList]:
 @click.option(
     "-n",
     "--last",
-    type=click.IntRange(-1, (1 << 32) - 1),
+    type=Whole(most=(1 << 32) - 1),
+    metavar="int",
     default=-1,
     help="Show n last created containers (all states)",
 )
@@ -111,7 +113,7 @@ _SIGNAL = click.option("-s", "--signal", default="", metavar="string", help="Sig
 _TIMEOUT = click.option(
     "-t",
     "--timeout",
-    type=click.IntRange(-(1 << 31), 1 << 31),
+    type=Whole(-(1 << 31), 1 << 31),
     metavar="int",
     help="Seconds to wait before killing the container",
 )

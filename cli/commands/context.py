@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cli.session import Session
 
 DEFAULT = "{{.Name}}{{if .Current}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}"
+OVERRIDDEN = (
+    "Warning: BEEYARD_HOST is set and overrides the active context: give --context, or unset BEEYARD_HOST"
+)
 HEADERS: Mapping[str, str] = {
     "Name": "NAME",
     "Current": "",
@@ -118,23 +121,24 @@ def update(name: str, **given: Any) -> None:
 def ls(style: str, *, quiet: bool) -> None:
     """List contexts."""
     directory = target.config_directory()
-    chosen = os.environ.get("BEEYARD_CONTEXT") or target.current_context(directory)
+    overriding = os.environ.get("BEEYARD_HOST", "")
+    chosen = target.DEFAULT_CONTEXT if overriding else os.environ.get("BEEYARD_CONTEXT", "")
+    chosen = chosen or target.current_context(directory)
     rows = []
     for name in contexts.names(directory):
         row = {"Name": name, "Current": name == chosen, "Description": "", "Error": ""}
         try:
             context = contexts.load(directory, name)
-            row |= {
-                "Description": context.description,
-                "DockerEndpoint": context.host,
-                "Endpoint": context.host,
-            }
+            host = overriding if overriding and name == target.DEFAULT_CONTEXT else context.host
+            row |= {"Description": context.description, "DockerEndpoint": host, "Endpoint": host}
         except errors.BeeyardError as exc:
             row |= {"DockerEndpoint": "", "Endpoint": "", "Error": exc.message}
         rows.append(row)
     output.print_rows(
         rows, style=style, default=DEFAULT, headers=HEADERS, quiet_field="Name" if quiet else ""
     )
+    if overriding:
+        print(OVERRIDDEN, file=sys.stderr)
 
 
 @command()

@@ -58,6 +58,7 @@ def renderer(style: str) -> Callable[[pb.Event], str]:
         return lambda event: json.dumps(
             {key: value for key, value in view.message(event).items() if key in view.JSON_FIELDS},
             ensure_ascii=False,
+            separators=(",", ":"),
         )
     layout = parse_template(style)
     return lambda event: render_template(layout, view.message(event))

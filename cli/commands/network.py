@@ -23,7 +23,7 @@ from cli.command import (
 from cli.format import output
 from cli.specs import network as specs
 from cli.specs import values
-from cli.specs.options import add, many, switch, text
+from cli.specs.options import Whole, add, many, switch, text
 from cli.views import network as view
 from services.kit import errors
 
@@ -206,7 +206,7 @@ def _remove(session: Session, name: str) -> None:
     [
         many("--alias", metavar="strings", help="Add network-scoped alias for the container"),
         many("--driver-opt", metavar="strings", help="Driver options for the network"),
-        click.option("--gw-priority", type=click.IntRange(-(1 << 31), (1 << 31) - 1), default=0,
+        click.option("--gw-priority", type=Whole(-(1 << 31), (1 << 31) - 1), default=0,
                      metavar="int", help="The highest gw-priority provides the default gateway"),
         text("--ip", metavar="ip", help='IPv4 address (e.g., "172.30.100.104")'),
         text("--ip6", metavar="ip", help='IPv6 address (e.g., "2001:db8::33")'),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cli.session import Session
 
 TOP_TIMEOUT_S = 30.0
+COLUMN_MIN = 20
+"""As wide as docker's, whatever ps prints."""
 COMMIT_TIMEOUT_S = 3600.0
 """A large layer is compressed and written."""
 _KINDS = {pb.CHANGE_KIND_MODIFIED: "C", pb.CHANGE_KIND_ADDED: "A", pb.CHANGE_KIND_DELETED: "D"}
@@ -32,7 +34,7 @@ def top(session: Session, container: str, ps_options: tuple[str, ...]) -> None:
     listed = session.call(api.Containers.ListProcesses, request, timeout_s=TOP_TIMEOUT_S)
     width = len(listed.titles)
     rows = [[*row.values, *[""] * width][:width] for row in listed.rows]
-    print(output.align([list(listed.titles), *rows]), end="")
+    print(output.align([list(listed.titles), *rows], COLUMN_MIN), end="")
 
 
 @command()

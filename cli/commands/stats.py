@@ -44,7 +44,7 @@ def stats(
     draws = sys.stdout.isatty() and not no_stream and style in ("", "table")
     redraw = Redraw(sys.stdout)
     for number, sample in enumerate(session.start(api.Containers.GetStats, request), start=1):
-        rows = [view.row(used, full=no_trunc) for used in sample.stats]
+        rows = [view.row(used, full=no_trunc, asked=containers) for used in sample.stats]
         if draws:
             table = output.table(rows, view.DEFAULT, view.HEADERS).splitlines()
             redraw.draw(table[: redraw.rows()])

@@ -10,6 +10,7 @@ from beeyard.swarm.v1 import control_pb2 as pb
 from beeyard.swarm.v1 import objects_pb2 as objects
 from cli import api, swarm_lists
 from cli.command import command, with_session
+from cli.specs.options import Whole
 from cli.specs.values import INT64_MAX, positive_milliseconds
 from services.kit import errors
 
@@ -63,12 +64,12 @@ def _settings_options(function: F) -> F:
     for option in (
         click.option(
             "--task-history-limit",
-            type=click.IntRange(-1, INT64_MAX),
+            type=Whole(-1, INT64_MAX),
             help="Task history retention limit (5)",
         ),
         click.option(
             "--snapshot-interval",
-            type=click.IntRange(1, INT64_MAX),
+            type=Whole(1, INT64_MAX),
             help="Log entries between raft snapshots (10000)",
         ),
         click.option("--dispatcher-heartbeat", metavar="duration", help="Dispatcher heartbeat period (2s)"),
@@ -93,10 +94,18 @@ def _settings_options(function: F) -> F:
 )
 @click.option("--default-addr-pool", multiple=True, metavar="ipNetSlice", help="Address pool in CIDR format")
 @click.option(
-    "--default-addr-pool-mask-length", type=click.IntRange(0, 32), default=0, help="Subnet mask length (24)"
+    "--default-addr-pool-mask-length",
+    type=Whole(0, 32),
+    metavar="int",
+    default=0,
+    help="Subnet mask length (24)",
 )
 @click.option(
-    "--data-path-port", type=click.IntRange(0, 65535), default=0, help="Port of data path traffic (4789)"
+    "--data-path-port",
+    type=Whole(0, 65535),
+    metavar="int",
+    default=0,
+    help="Port of data path traffic (4789)",
 )
 @click.option("--force-new-cluster", is_flag=True, help="Force create a new cluster from current state")
 @with_session

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cli.format import template
 
 GAP = 3
+COLUMN_MIN = 10
+"""A column of a table is at least so wide, with the gap behind it."""
 
 
 def print_rows(
@@ -70,12 +72,12 @@ def table(rows: Sequence[Mapping[str, Any]], source: str, headers: Mapping[str, 
         fields = column.fields()
         names.append(" ".join(headers.get(field, field.upper()) for field in fields) if fields else text)
     lines = [names, *([render_template(column, row) for column in columns] for row in rows)]
-    return align(lines)
+    return align(lines, COLUMN_MIN)
 
 
-def align(lines: Sequence[Sequence[str]]) -> str:
-    """Lay cells out in columns, three spaces apart, without trailing space."""
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(lines[0]))]
+def align(lines: Sequence[Sequence[str]], least: int = 0) -> str:
+    """Lay cells out in columns, three spaces apart and at least `least` wide with them, without trailing space."""
+    widths = [max(least - GAP, *(_width(line[column]) for line in lines)) for column in range(len(lines[0]))]
     return "".join(
         "".join(
             cell + " " * (width - _width(cell) + GAP) for cell, width in zip(line, widths, strict=True)

@@ -276,6 +276,10 @@ def _unquote(quoted: str) -> str:
 # ------------------------------------------------------------------------------------------------ functions
 
 
+class OpenMap(dict[str, object]):
+    """A mapping whose keys are data: one that is not there has no value, where a field would be an error."""
+
+
 def show(value: object) -> str:
     """Print a value as Go would with %v."""
     if value is None:
@@ -523,9 +527,9 @@ def _operand(operand: Operand, dot: object, variables: dict[str, object]) -> obj
 def _field(value: object, name: str) -> object:
     if not isinstance(value, dict):
         raise TemplateError(f"cannot take .{name} of {show(value)[:40]!r}")
-    if name not in value:
+    if name not in value and not isinstance(value, OpenMap):
         known = ", ".join(sorted(str(key) for key in value)[:30])
         raise TemplateError(
             f"there is no field .{name}: there is {known}" if known else f"there is no field .{name}"
         )
-    return value[name]
+    return value.get(name)

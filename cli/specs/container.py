@@ -148,7 +148,7 @@ def _refuse_foreign(given: Mapping[str, Any]) -> None:
 
 
 def _labels(given: Mapping[str, Any]) -> dict[str, str]:
-    lines = [line for path in given["label_file"] for line in values.file_lines(path, "--label-file")]
+    lines = [line for path in given["label_file"] for line in values.file_entries(path, "--label-file")]
     return values.mapping([*lines, *given["label"]], "--label")
 
 

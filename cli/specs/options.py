@@ -13,7 +13,31 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Option: TypeAlias = "Callable[[Any], Any]"
-COUNT = click.IntRange(0, INT64_MAX)
+
+
+class Whole(click.ParamType[int]):
+    """A whole number within bounds. Help shows it as "int"; an error tells the bounds.
+
+    Args:
+        least: The smallest.
+        most: The largest.
+    """
+
+    name = "int"
+
+    def __init__(self, least: int = -INT64_MAX, most: int = INT64_MAX) -> None:
+        self.least = least
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        number = click.INT.convert(value, param, ctx)
+        if not self.least <= number <= self.most:
+            self.fail(f"{value} is not between {self.least} and {self.most}", param, ctx)
+        return int(number)
+
+
+COUNT = Whole(0, INT64_MAX)
 """A number of things, as far as the protocol can say it."""
 
 
@@ -45,5 +69,5 @@ def switch(*names: str, help: str, default: bool = False) -> Option:  # noqa: A0
 
 def number(*names: str, help: str, least: int | None = None, most: int | None = None) -> Option:  # noqa: A002
     """An option with a whole number; None if not given."""
-    kind = click.INT if least is None and most is None else click.IntRange(least, most)
+    kind = Whole(-INT64_MAX if least is None else least, INT64_MAX if most is None else most)
     return click.option(*names, type=kind, metavar="int", default=None, help=help)

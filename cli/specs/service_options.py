@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.specs.health import ACTIONS
-from cli.specs.options import COUNT
+from cli.specs.options import COUNT, Whole
 from cli.specs.service_common import CONDITIONS, ENDPOINT_MODES, ORDERS
 from cli.specs.values import UINT32_MAX
 
@@ -63,7 +63,10 @@ def _common() -> list[Callable[[Any], Any]]:
         click.option("--health-interval", metavar="duration", help="Time between running the check"),
         click.option("--health-on-failure", type=click.Choice(list(ACTIONS)), help="Action when unhealthy"),
         click.option(
-            "--health-retries", type=click.IntRange(0, UINT32_MAX), help="Failures needed to report unhealthy"
+            "--health-retries",
+            type=Whole(0, UINT32_MAX),
+            metavar="int",
+            help="Failures needed to report unhealthy",
         ),
         click.option(
             "--health-start-interval", metavar="duration", help="Time between checks in the start period"
@@ -84,10 +87,15 @@ def _common() -> list[Callable[[Any], Any]]:
         click.option("--log-opt", multiple=True, metavar="list", help="Logging driver options"),
         click.option("--memory-swap", metavar="bytes", help="Swap plus memory; -1 for unlimited swap"),
         click.option(
-            "--memory-swappiness", type=click.IntRange(-1, 100), help="Tune memory swappiness (0 to 100)"
+            "--memory-swappiness",
+            type=Whole(-1, 100),
+            metavar="int",
+            help="Tune memory swappiness (0 to 100)",
         ),
         click.option("--no-resolve-image", is_flag=True, help="Do not resolve the image to a digest"),
-        click.option("--oom-score-adj", type=click.IntRange(-1000, 1000), help="Tune host's OOM preferences"),
+        click.option(
+            "--oom-score-adj", type=Whole(-1000, 1000), metavar="int", help="Tune host's OOM preferences"
+        ),
         click.option(
             "--read-only/--no-read-only",
             "read_only",

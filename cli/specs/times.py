@@ -11,11 +11,15 @@ from cli.specs.values import invalid
 from services.kit import errors, units
 
 _SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", re.ASCII)
+_DATE_AND_ZONE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(Z|[-+][0-9]{2}:[0-9]{2})", re.ASCII)
+_FRACTION = re.compile(r":[0-9]{2}[.,]([0-9]+)", re.ASCII)
 _NANO = 1_000_000_000
 
 
 def parse(text: str, option: str, now: datetime) -> Timestamp:
-    """Read a moment: a date with or without time and zone (none is UTC), seconds since the epoch, or a duration ago.
+    """Read a moment: a date with or without time and zone, seconds since the epoch, or a duration ago.
+
+    Without a zone it is the caller's own, as docker has it.
 
     Raises:
         errors.Invalid: It is none of these.
@@ -30,8 +34,12 @@ def parse(text: str, option: str, now: datetime) -> Timestamp:
     try:
         if seconds is not None:
             return _timestamp(now - timedelta(seconds=seconds))
-        moment = datetime.fromisoformat(text)
-        return _timestamp(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+        date = _DATE_AND_ZONE.fullmatch(text)
+        moment = datetime.fromisoformat(f"{date[1]}T00:00{date[2]}" if date else text).astimezone(UTC)
+        found = _timestamp(moment)
+        if decimals := _FRACTION.search(text):  # datetime knows no more than millionths
+            found.nanos = int(decimals[1][:9].ljust(9, "0"))
+        return found
     except (ValueError, OverflowError):
         raise invalid(
             f"{option} {text!r}: give a moment such as 2026-01-02T15:04:05Z, seconds since 1970, or a duration such"

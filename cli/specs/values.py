@@ -131,11 +131,11 @@ def environment(
     Raises:
         errors.Invalid: A file cannot be read or a line has no name.
     """
-    lines = [(line, True) for path in files for line in file_lines(path, "--env-file")]
+    lines = [(line, True) for path in files for line in file_entries(path, "--env-file")]
     merged: dict[str, str | None] = {}
     for text, from_file in [*lines, *((value, False) for value in values)]:
         key, separator, value = text.partition("=")
-        if not key or any(character.isspace() for character in key):
+        if not key:
             raise invalid(f"--env {text!r}: give NAME=value or NAME")
         if separator:
             merged[key] = value
@@ -146,11 +146,11 @@ def environment(
     return [key if value is None else f"{key}={value}" for key, value in merged.items()]
 
 
-def file_lines(path: str, option: str) -> list[str]:
-    """Lines of an env or label file, without comments and empty lines.
+def file_entries(path: str, option: str) -> list[str]:
+    """Entries of an env or label file, "NAME=value" or "NAME", without comments and empty lines.
 
     Raises:
-        errors.Invalid: It cannot be read, is no UTF-8, or is too large.
+        errors.Invalid: It cannot be read, is no UTF-8, is too large, or a line has no name or one with spaces.
     """
     from pathlib import Path
 
@@ -163,5 +163,15 @@ def file_lines(path: str, option: str) -> list[str]:
         raise invalid(f"{option} {path}: the file is not UTF-8") from None
     if len(data) > ENV_FILE_BYTES_MAX:
         raise invalid(f"{option} {path}: the file is larger than {ENV_FILE_BYTES_MAX} bytes")
-    lines = (line.lstrip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    entries = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        entry = line.removesuffix("\r").lstrip()
+        if not entry or entry.startswith("#"):
+            continue
+        name = entry.partition("=")[0]
+        if not name:
+            raise invalid(f"{option} {path}: line {number} has no name: {entry!r}")
+        if any(character.isspace() for character in name):
+            raise invalid(f"{option} {path}: line {number}: the name {name!r} contains whitespace")
+        entries.append(entry)
+    return entries

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cli.format.template import OpenMap
+
 if TYPE_CHECKING:
     from beeyard.container.v1 import container_pb2 as pb
 
@@ -29,7 +31,7 @@ def message(event: pb.Event) -> dict[str, Any]:
         "from": event.attributes.get("image", ""),
         "Type": event.type,
         "Action": event.action,
-        "Actor": {"ID": event.id, "Attributes": dict(sorted(event.attributes.items()))},
+        "Actor": {"ID": event.id, "Attributes": OpenMap(sorted(event.attributes.items()))},
         "scope": "local",
         "time": event.time.seconds,
         "timeNano": event.time.ToNanoseconds(),

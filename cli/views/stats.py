@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from services.kit import units
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from beeyard.container.v1 import container_pb2 as pb
 
@@ -25,13 +25,15 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-def row(used: pb.ContainerStats, *, full: bool) -> dict[str, Any]:
-    """Make a row of `stats`."""
+def row(used: pb.ContainerStats, *, full: bool, asked: Sequence[str] = ()) -> dict[str, Any]:
+    """Make a row of `stats`; `asked` are the containers as the user has named them."""
     share = 100 * used.memory_bytes / used.memory_limit_bytes if used.memory_limit_bytes else 0.0
     memory = units.render_bytes_binary(used.memory_bytes)
     shown_id = used.id if full else used.id[:12]
     return {
-        "Container": shown_id,
+        "Container": next(
+            (name for name in asked if name == used.name or used.id.startswith(name)), shown_id
+        ),
         "ID": shown_id,
         "Name": used.name,
         "CPUPerc": f"{used.cpu_percent:.2f}%",

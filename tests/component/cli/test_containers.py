@@ -233,7 +233,7 @@ def test_update_sends_what_was_given_alone(node: Node, swarmctl: Swarmctl) -> No
 
 def test_top_diff_and_commit(node: Node, swarmctl: Swarmctl) -> None:
     swarmctl("create", "--name", "box", "img", "sleep")
-    assert swarmctl("top", "box", "-o", "pid,cmd").out == "PID   CMD\n1     sh -c x\n22\n"
+    assert swarmctl("top", "box", "-o", "pid,cmd").out == f"{'PID':20}CMD\n{'1':20}sh -c x\n22\n"
     request = next(request for name, request in node.containers.calls if name == "top")
     assert list(request.ps_args) == ["-o", "pid,cmd"]  # type: ignore[attr-defined]
     assert swarmctl("diff", "box").out == "C /etc\nA /etc/new\nD /bin/sh\n"
@@ -245,8 +245,8 @@ def test_top_diff_and_commit(node: Node, swarmctl: Swarmctl) -> None:
 
 def test_stats_begin_with_a_share_of_processor_time(node: Node, swarmctl: Swarmctl) -> None:
     assert swarmctl("stats", "--no-stream").out.splitlines() == [
-        "CONTAINER ID   NAME   CPU %    MEM USAGE / LIMIT   MEM %    NET I/O      BLOCK I/O   PIDS",
-        "555555555555   box    12.50%   1MiB / 4MiB         25.00%   1.5kB / 0B   0B / 0B     3",
+        "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O      BLOCK I/O   PIDS",
+        "555555555555   box       12.50%    1MiB / 4MiB         25.00%    1.5kB / 0B   0B / 0B     3",
     ]
     assert swarmctl("stats", "--format", "{{.Name}} {{.CPUPerc}}").out == "box 12.50%\nbox 50.00%\n"
 

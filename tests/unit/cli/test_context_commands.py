@@ -88,3 +88,15 @@ def test_a_context_goes_to_another_machine(
 def test_complaints(capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
     code, _, err = run(capsys, *arguments)
     assert code == 1 and complaint in err
+
+
+def test_ls_shows_what_the_environment_puts_in_place(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, "create", "near", "--host", "unix:///near")[0] == 0
+    assert run(capsys, "use", "near")[0] == 0
+    monkeypatch.setenv("BEEYARD_HOST", "unix:///elsewhere")
+    code, out, err = run(capsys, "ls", "--format", "{{.Name}} {{.Current}} {{.DockerEndpoint}}")
+    assert code == 0
+    assert out.splitlines() == ["default true unix:///elsewhere", "near false unix:///near"]
+    assert "BEEYARD_HOST" in err

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cli.flags import FlagError, Switch, normalise
 
 SWITCHES = {
+    "-d": Switch("--detach", ""),
     "-i": Switch("--interactive", ""),
     "--interactive": Switch("--interactive", ""),
     "-t": Switch("--tty", ""),
@@ -29,6 +30,9 @@ ALIASES = {"--net": "--network"}
         ("--rm=false img", "img"),
         ("-t=0 img", "img"),
         ("-it img", "-it img"),
+        ("--rm -d --rm=false img", "-d img"),
+        ("-it -t=false img", "-i img"),
+        ("-i -i=false --env -i -e -i img", "--env -i -e -i img"),
         ("-it=true img", "-i --tty img"),
         ("-it=false img", "-i img"),
         ("--sig-proxy=false img", "--no-sig-proxy img"),

@@ -26,9 +26,9 @@ def printed(capsys: pytest.CaptureFixture[str], style: str = "", quiet_field: st
 @pytest.mark.parametrize(
     ("style", "expected"),
     [
-        ("", "ID   NAME   NOTE\n1    web\n22   日本   x\n"),
-        ("table", "ID   NAME   NOTE\n1    web\n22   日本   x\n"),
-        ("table {{.Name}}\\t{{upper .ID}}", "NAME   ID\nweb    1\n日本   22\n"),
+        ("", "ID        NAME      NOTE\n1         web\n22        日本      x\n"),
+        ("table", "ID        NAME      NOTE\n1         web\n22        日本      x\n"),
+        ("table {{.Name}}\\t{{upper .ID}}", "NAME      ID\nweb       1\n日本      22\n"),
         ("{{.ID}}\\t{{.Name}}", "1\tweb\n22\t日本\n"),
         ('{{.Method "a"}}{{if .Note}}!{{end}}', "A\na!\n"),
         (
@@ -54,7 +54,7 @@ def test_wrong_formats_are_named(capsys: pytest.CaptureFixture[str], style: str)
 
 def test_an_empty_list_has_its_titles(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_rows([], style="", default="{{.ID}}\t{{.Name}}", headers=HEADERS)
-    assert capsys.readouterr().out == "ID   NAME\n"
+    assert capsys.readouterr().out == "ID        NAME\n"
 
 
 def test_inspections(capsys: pytest.CaptureFixture[str]) -> None:

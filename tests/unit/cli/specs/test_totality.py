@@ -31,6 +31,7 @@ from cli.specs import (
     values,
 )
 from cli.specs import service_update as updates
+from cli.specs.options import Whole
 from cli.target import parse_host
 from services.kit import errors
 from tests.unit.cli.specs.commands import service_spec
@@ -99,10 +100,8 @@ def strange(command: click.Command) -> st.SearchStrategy[dict[str, Any]]:
             return st.booleans()
         if isinstance(option.type, click.Choice):
             return st.sampled_from(list(option.type.choices))
-        if isinstance(option.type, click.IntRange):
-            least = -(1 << 70) if option.type.min is None else int(option.type.min)
-            most = (1 << 70) if option.type.max is None else int(option.type.max)
-            return st.integers(least, most)
+        if isinstance(option.type, Whole):
+            return st.integers(option.type.least, option.type.most)
         if isinstance(option.type, click.types.FloatParamType | click.FloatRange):
             return st.floats(0, 1)
         if option.type is click.INT:
