@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.image.v1 import snapshot_pb2
+from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.model.events import Action
 from services.containerd.model.status import State
-from services.kit import errors
+from services.containerd.rootfs import mount_points
+from services.kit import errors, log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +28,7 @@ _KINDS = {
     snapshot_pb2.CHANGE_KIND_ADDED: pb.CHANGE_KIND_ADDED,
     snapshot_pb2.CHANGE_KIND_DELETED: pb.CHANGE_KIND_DELETED,
 }
+_log = log.get(__name__)
 
 
 class Layers:
@@ -35,11 +39,13 @@ class Layers:
         self._images = images
         self._control = control
         self._cgroup_parent = cgroup_parent
+        self._still: collections.Counter[str] = collections.Counter()
+        """How many commits hold a container still."""
 
     async def diff(self, request: pb.DiffContainerRequest) -> AsyncIterator[pb.DiffContainerResponse]:
         """Yield what differs from the image, in batches."""
-        actor = self._engine.find(request.container)
-        async for batch in self._images.diff(actor.record.id):
+        record = self._engine.find(request.container).record
+        async for batch in self._images.diff(record.id, mount_points.of(record)):
             yield pb.DiffContainerResponse(
                 changes=[
                     pb.PathChange(kind=_KINDS[change.kind], path=change.path) for change in batch.changes
@@ -55,25 +61,44 @@ class Layers:
             author=request.author,
             message=request.message,
             changes=request.changes,
+            mount_points=mount_points.of(actor.record),
         )
         if actor.status.state is State.RUNNING and not request.no_pause:
-            image_id = await self._commit_frozen(actor, wanted)
+            async with self._held_still(actor):
+                faults.reached("commit.frozen")
+                image_id = await self._images.commit(wanted)
+                faults.reached("commit.made")
         else:
             image_id = await self._images.commit(wanted)
         actor.tell(Action.COMMIT, imageID=image_id)
         return pb.CommitContainerResponse(image_id=image_id)
 
-    async def _commit_frozen(self, actor: Actor, wanted: snapshot_pb2.CommitImageRequest) -> str:
-        """Hold its processes still meanwhile.
+    @contextlib.asynccontextmanager
+    async def _held_still(self, actor: Actor) -> AsyncIterator[None]:
+        """Freeze its processes meanwhile; the last commit of several thaws them, however each ends.
 
-        Its state stays running: if the daemon dies here, recovery finds a frozen container that is not to be paused,
-        and thaws it.
+        The container's state stays running: if the daemon dies here, recovery finds a frozen container that is not to
+        be paused, and thaws it.
         """
+        container_id = actor.record.id
         cgroup = cgroup_path(actor.record, self._cgroup_parent)
-        await self._control.freeze(cgroup, frozen=True)
+        self._still[container_id] += 1
         try:
-            return await self._images.commit(wanted)
+            with contextlib.suppress(errors.NotFound):  # it has ended meanwhile, and is as still as can be
+                await self._control.freeze(cgroup, frozen=True)
+            yield
         finally:
-            if actor.status.state is not State.PAUSED:  # somebody has paused it meanwhile
-                with contextlib.suppress(errors.NotFound):
-                    await self._control.freeze(cgroup, frozen=False)
+            self._still[container_id] -= 1
+            if not self._still[container_id]:
+                del self._still[container_id]
+                if actor.status.state is not State.PAUSED:  # somebody has paused it meanwhile
+                    await self._thaw(actor, cgroup)
+
+    async def _thaw(self, actor: Actor, cgroup: str) -> None:
+        """Thaw it. The order is given before anything is awaited: whoever is cancelled here has given it."""
+        try:
+            await self._control.freeze(cgroup, frozen=False)
+        except errors.NotFound:
+            pass  # it has ended meanwhile
+        except errors.BeeyardError as exc:
+            _log.warning("thaw_failed", container=actor.record.id, error=exc.message)

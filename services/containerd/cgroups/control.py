@@ -24,6 +24,8 @@ FREEZE_TIMEOUT_S = 10.0
 _POLL_S = 0.01
 _REMOVE_TRIES_MAX = 50
 _LINKS_ALONE = 2
+_GONE = frozenset({errno.ENOENT, errno.ENODEV})
+"""The second where it goes between opening a file of it and reading."""
 
 
 class Control:
@@ -49,13 +51,15 @@ class Control:
                 while self._read(directory) is not frozen:
                     await asyncio.sleep(_POLL_S)
                     self._write(directory, frozen=frozen)  # v1: processes that were being made meanwhile
-        except FileNotFoundError:
-            raise errors.NotFound(f"the cgroup {cgroup} is gone", reason="CGROUP_NOT_FOUND") from None
         except TimeoutError:
             if frozen:
                 with contextlib.suppress(OSError):
                     self._write(directory, frozen=False)
             raise errors.Unavailable("the processes did not come to rest", reason="FREEZE_TIMEOUT") from None
+        except OSError as exc:
+            if exc.errno not in _GONE:
+                raise
+            raise errors.NotFound(f"the cgroup {cgroup} is gone", reason="CGROUP_NOT_FOUND") from None
 
     def is_frozen(self, cgroup: str) -> bool:
         """Return whether the group is frozen, or on its way there."""

@@ -51,6 +51,12 @@ HEALTH_POINTS = (
 )
 """A check runs; what an unhealthy container gets is recorded and not done."""
 
+COMMIT_POINTS = (
+    "commit.frozen",
+    "commit.made",
+)
+"""A container is held still for a commit; its image is made and nobody knows."""
+
 VOLUME_POINTS = (
     "volume.recorded",
     "volume.made",
@@ -62,6 +68,14 @@ VOLUME_POINTS = (
     "volume.deleted",
 )
 """Making, filling, receiving and removing a volume."""
+
+COPY_POINTS = (
+    "cp.opened",
+    "cp.packing",
+    "cp.unpacking",
+    "cp.unpacked",
+)
+"""In the order in which copies pass them. Nothing of a copy is recorded: a killed daemon leaves what was unpacked."""
 
 _armed, _, _times = os.environ.get(VARIABLE, "").partition(":")
 _left = int(_times or "1")

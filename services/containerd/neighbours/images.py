@@ -91,9 +91,11 @@ class Images:
         response = await self._neighbour.once(lambda: stub.CommitImage(request, timeout=COMMIT_TIMEOUT_S))
         return str(response.image_id)
 
-    def diff(self, container_id: str) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
-        """Yield what differs from the image."""
-        request = snapshot_pb2.DiffSnapshotRequest(key=container_id)
+    def diff(
+        self, container_id: str, mount_points: Iterable[str]
+    ) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
+        """Yield what differs from the image, but what is there only to mount on."""
+        request = snapshot_pb2.DiffSnapshotRequest(key=container_id, mount_points=mount_points)
         return client.stream(self._snapshots.DiffSnapshot(request))
 
     async def usage_bytes(self, container_id: str) -> int:

@@ -103,7 +103,7 @@ class SnapshotApi(snapshot_pb2_grpc.SnapshotServiceServicer):
         self, request: snapshot_pb2.DiffSnapshotRequest, context: Context
     ) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
         """Stream changed paths."""
-        async with contextlib.aclosing(self._snapshots.changes(request.key)) as batches:
+        async with contextlib.aclosing(self._snapshots.changes(request.key, request.mount_points)) as batches:
             async for batch in batches:
                 yield snapshot_pb2.DiffSnapshotResponse(changes=convert.changes(batch))
 
@@ -127,6 +127,7 @@ class SnapshotApi(snapshot_pb2_grpc.SnapshotServiceServicer):
                 author=request.author,
                 message=request.message,
                 changes=tuple(request.changes),
+                mount_points=tuple(request.mount_points),
             )
         )
         return snapshot_pb2.CommitImageResponse(

@@ -41,6 +41,8 @@ class CommitSpec:
     author: str = ""
     message: str = ""
     changes: Sequence[str] = field(default_factory=tuple)
+    mount_points: Sequence[str] = field(default_factory=tuple)
+    """What is there only to mount on stays out of the image."""
 
 
 class Committer:
@@ -82,7 +84,7 @@ class Committer:
         staged = Staged()
         try:
             ingest = staged.stack.enter_context(self._ingests.begin())
-            layer = await self._export(spec.key, ingest)
+            layer = await self._export(spec, ingest)
             staged.by_digest[layer.digest] = StagedFile(layer.digest, layer.size_bytes, b"", None, ingest)
             created = configs.render_time(self._clock.now())
             step = HistoryStep(created=created, author=spec.author, comment=spec.message)
@@ -123,9 +125,9 @@ class Committer:
         )
         return self._documents.config(record.image_id), layers
 
-    async def _export(self, key: str, ingest: Ingest) -> Descriptor:
+    async def _export(self, spec: CommitSpec, ingest: Ingest) -> Descriptor:
         """Write the changes into an ingest, whose content the worker has hashed on the way."""
-        written = await self._snapshots.export(key, ingest.descriptor)
+        written = await self._snapshots.export(spec.key, ingest.descriptor, spec.mount_points)
         digest = digests.Digest(written.sha256_hex)
         ingest.adopt(digest, written.tar_bytes)
         return Descriptor(media_type=mediatype.OCI_LAYER, digest=digest, size_bytes=written.tar_bytes)

@@ -25,7 +25,8 @@ from services.kit.tar.pack import read_xattrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.imaged.layers.lower import LowerTree
+    from services.imaged.layers.lower import Found, LowerTree
+    from services.imaged.layers.mount_points import MountPoints
     from services.kit.tar.path import Parts
 
 
@@ -51,17 +52,19 @@ class Change:
     """A directory that replaces all that was below it; what it hides is then not listed by `walk_overlay`."""
 
 
-def walk_overlay(upper: int, lower: LowerTree) -> Iterator[Change]:
+def walk_overlay(upper: int, lower: LowerTree, points: MountPoints) -> Iterator[Change]:
     """Yield the changes in the upper directory of an overlay mount (a descriptor) against its lower layers."""
-    return _walk_upper(upper, (), lower, below_new=False)
+    return _walk_upper(upper, (), lower, points, below_new=False)
 
 
-def walk_trees(new: int, old: int) -> Iterator[Change]:
+def walk_trees(new: int, old: int, points: MountPoints) -> Iterator[Change]:
     """Yield the changes that make the tree `old` the tree `new` (descriptors)."""
-    return _walk_both(new, old, ())
+    return _walk_both(new, old, (), points)
 
 
-def _walk_upper(directory: int, parts: Parts, lower: LowerTree, *, below_new: bool) -> Iterator[Change]:
+def _walk_upper(
+    directory: int, parts: Parts, lower: LowerTree, points: MountPoints, *, below_new: bool
+) -> Iterator[Change]:
     for name in _names(directory):
         here = (*parts, name)
         status = _lstat(directory, name)
@@ -74,17 +77,18 @@ def _walk_upper(directory: int, parts: Parts, lower: LowerTree, *, below_new: bo
         found = None if below_new else lower.find(here)
         kind = ChangeKind.MODIFIED if found else ChangeKind.ADDED
         if not stat.S_ISDIR(status.st_mode):
-            yield Change(kind=kind, parts=here, directory=directory, status=status)
+            if found is not None or not points.is_one(here, status):
+                yield Change(kind=kind, parts=here, directory=directory, status=status)
             continue
         with _opened(directory, name) as inner:
             if inner is None:
                 continue
             replaces = found is not None and (not found.is_directory or whiteout.is_opaque(inner))
             is_new = found is None or replaces
-            inside = _walk_upper(inner, here, lower, below_new=is_new)
+            inside = _walk_upper(inner, here, lower, points, below_new=is_new)
             first = next(inside, None)
-            if found is not None and not is_new and first is None and _same(status, found.status):
-                continue  # copied up for a change that was undone, or only looked at
+            if first is None and _is_bare(status, found, is_new=is_new, holds_point=points.holds_one(here)):
+                continue
             yield Change(
                 kind=kind,
                 parts=here,
@@ -96,7 +100,14 @@ def _walk_upper(directory: int, parts: Parts, lower: LowerTree, *, below_new: bo
                 yield from itertools.chain((first,), inside)
 
 
-def _walk_both(new: int, old: int, parts: Parts) -> Iterator[Change]:
+def _is_bare(status: os.stat_result, found: Found | None, *, is_new: bool, holds_point: bool) -> bool:
+    """Whether an empty directory is no change: there for a mount point, copied up for a change undone, or looked at."""
+    if found is None:
+        return holds_point
+    return not is_new and _same(status, found.status, but_time=holds_point)
+
+
+def _walk_both(new: int, old: int, parts: Parts, points: MountPoints) -> Iterator[Change]:
     names_new, names_old = _names(new), set(_names(old))
     for name in sorted({*names_new, *names_old}):
         here = (*parts, name)
@@ -110,42 +121,57 @@ def _walk_both(new: int, old: int, parts: Parts) -> Iterator[Change]:
         is_changed = before is None or not _same(status, before) or _differ_xattrs(new, old, name)
         change = Change(kind=kind, parts=here, directory=new, status=status)
         if not stat.S_ISDIR(status.st_mode):
-            if is_changed:
+            if is_changed and not (before is None and points.is_one(here, status)):
                 yield change
             continue
         with _opened(new, name) as inner, _opened(old, name) as inner_old:
             if inner is None:
                 continue
             if inner_old is None:
-                yield change
-                yield from _walk_new(inner, here)
+                yield from _new_directory(change, inner, points)
                 continue
-            inside = _walk_both(inner, inner_old, here)
+            inside = _walk_both(inner, inner_old, here, points)
             first = next(inside, None)
+            if is_changed and first is None and before is not None and points.holds_one(here):
+                is_changed = not _same(status, before, but_time=True) or _differ_xattrs(new, old, name)
             if is_changed or first is not None:
                 yield change
             if first is not None:
                 yield from itertools.chain((first,), inside)
 
 
-def _walk_new(directory: int, parts: Parts) -> Iterator[Change]:
+def _new_directory(change: Change, inner: int, points: MountPoints) -> Iterator[Change]:
+    """Yield a directory that has none to compare it with, and all that is in it."""
+    inside = _walk_new(inner, change.parts, points)
+    first = next(inside, None)
+    if first is None and change.kind is ChangeKind.ADDED and points.holds_one(change.parts):
+        return
+    yield change
+    if first is not None:
+        yield from itertools.chain((first,), inside)
+
+
+def _walk_new(directory: int, parts: Parts, points: MountPoints) -> Iterator[Change]:
     for name in _names(directory):
         here = (*parts, name)
         status = _lstat(directory, name)
         if status is None or stat.S_ISSOCK(status.st_mode):
             continue
-        yield Change(kind=ChangeKind.ADDED, parts=here, directory=directory, status=status)
-        if stat.S_ISDIR(status.st_mode):
-            with _opened(directory, name) as inner:
-                if inner is not None:
-                    yield from _walk_new(inner, here)
+        change = Change(kind=ChangeKind.ADDED, parts=here, directory=directory, status=status)
+        if not stat.S_ISDIR(status.st_mode):
+            if not points.is_one(here, status):
+                yield change
+            continue
+        with _opened(directory, name) as inner:
+            if inner is not None:
+                yield from _new_directory(change, inner, points)
 
 
-def _same(status: os.stat_result, before: os.stat_result) -> bool:
+def _same(status: os.stat_result, before: os.stat_result, *, but_time: bool = False) -> bool:
     is_same = (
         status.st_mode == before.st_mode
         and (status.st_uid, status.st_gid) == (before.st_uid, before.st_gid)
-        and status.st_mtime_ns == before.st_mtime_ns
+        and (but_time or status.st_mtime_ns == before.st_mtime_ns)
         and status.st_rdev == before.st_rdev
     )
     return is_same and (stat.S_ISDIR(status.st_mode) or status.st_size == before.st_size)

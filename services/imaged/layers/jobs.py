@@ -39,6 +39,8 @@ class Comparison:
     lower_dirs: tuple[str, ...] | None = None
     old_dir: str | None = None
     """Set if `lower_dirs` is None; then "" stands for an empty tree."""
+    mount_points: tuple[str, ...] = ()
+    """What is there only to mount on is no change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from services.imaged import disk
 from services.imaged.layers import apply, changes, decompress, diff, jobs, limits, usage
 from services.imaged.layers.lower import LowerTree
+from services.imaged.layers.mount_points import MountPoints
 from services.imaged.layers.pipeline import Ahead, Hasher, read_chunks
 from services.kit import errors
 from services.kit.tar.entry import show
@@ -129,19 +130,20 @@ def _escape(path: bytes) -> str:
 
 def _compare(comparison: jobs.Comparison) -> Iterator[changes.Change]:
     new = _open(comparison.new_dir)
+    below = comparison.lower_dirs
+    if below is None:
+        below = (comparison.old_dir,) if comparison.old_dir else ()
+    lower = LowerTree([os.fsencode(path) for path in below])
+    points = MountPoints((os.fsencode(path) for path in comparison.mount_points), lower)
     try:
-        if comparison.lower_dirs is not None:
-            yield from changes.walk_overlay(
-                new, LowerTree([os.fsencode(path) for path in comparison.lower_dirs])
-            )
-        elif comparison.old_dir:
+        if comparison.lower_dirs is None and comparison.old_dir:
             old = _open(comparison.old_dir)
             try:
-                yield from changes.walk_trees(new, old)
+                yield from changes.walk_trees(new, old, points)
             finally:
                 os.close(old)
         else:
-            yield from changes.walk_overlay(new, LowerTree(()))
+            yield from changes.walk_overlay(new, lower, points)
     finally:
         os.close(new)
 

@@ -248,17 +248,19 @@ class LocalSnapshots:
         measured = await self._storage.measure(record.directory)
         return Usage(size_bytes=measured.size_bytes, inode_count=measured.inode_count)
 
-    async def changes(self, key: str) -> AsyncGenerator[Sequence[PathChange], None]:
+    async def changes(
+        self, key: str, mount_points: Sequence[str] = ()
+    ) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield changed paths in batches."""
         directory, parents = await self._stacked(key)
-        async with contextlib.aclosing(self._storage.changes(directory, parents)) as batches:
+        async with contextlib.aclosing(self._storage.changes(directory, parents, mount_points)) as batches:
             async for batch in batches:
                 yield batch
 
-    async def export(self, key: str, output: int) -> jobs.ExportResult:
+    async def export(self, key: str, output: int, mount_points: Sequence[str] = ()) -> jobs.ExportResult:
         """Write the changes of a snapshot as a layer's tar."""
         directory, parents = await self._stacked(key)
-        return await self._storage.export(directory, parents, output)
+        return await self._storage.export(directory, parents, output, mount_points)
 
     async def purged(self) -> None:
         """Return when what had been discarded before the call is gone from the disk."""

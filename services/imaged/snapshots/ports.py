@@ -135,12 +135,17 @@ class Snapshots(Protocol):
         """Return what belongs to it alone."""
         ...
 
-    def changes(self, key: str) -> AsyncGenerator[Sequence[PathChange], None]:
-        """Yield what it has changed against its parent, by path, in batches."""
+    def changes(
+        self, key: str, mount_points: Sequence[str] = ()
+    ) -> AsyncGenerator[Sequence[PathChange], None]:
+        """Yield what it has changed against its parent, by path, in batches.
+
+        What is at a mount point only to mount on, or to hold that, is no change.
+        """
         ...
 
-    async def export(self, key: str, output: int) -> ExportResult:
-        """Write its changes against its parent as a layer's tar to a descriptor."""
+    async def export(self, key: str, output: int, mount_points: Sequence[str] = ()) -> ExportResult:
+        """Write its changes against its parent, as `changes` lists them, as a layer's tar to a descriptor."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,10 +93,10 @@ class Storage:
         return result
 
     async def changes(
-        self, directory: str, parents: Sequence[str]
+        self, directory: str, parents: Sequence[str], mount_points: Sequence[str]
     ) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield what a directory has changed against its parents, in batches."""
-        job = jobs.ListChangesJob(comparison=self._driver.comparison(directory, parents))
+        job = jobs.ListChangesJob(comparison=self._comparison(directory, parents, mount_points))
         rest = b""
         async with contextlib.aclosing(
             streams.from_pipe(lambda output: self._workers.list_changes(job, output))
@@ -105,10 +106,17 @@ class Storage:
                 for start in range(0, len(lines), CHANGES_BATCH_MAX):
                     yield [_change(line) for line in lines[start : start + CHANGES_BATCH_MAX]]
 
-    async def export(self, directory: str, parents: Sequence[str], output: int) -> jobs.ExportResult:
+    async def export(
+        self, directory: str, parents: Sequence[str], output: int, mount_points: Sequence[str]
+    ) -> jobs.ExportResult:
         """Write the changes of a directory as a layer's tar."""
-        job = jobs.ExportJob(comparison=self._driver.comparison(directory, parents))
+        job = jobs.ExportJob(comparison=self._comparison(directory, parents, mount_points))
         return await self._workers.export(job, output)
+
+    def _comparison(
+        self, directory: str, parents: Sequence[str], mount_points: Sequence[str]
+    ) -> jobs.Comparison:
+        return replace(self._driver.comparison(directory, parents), mount_points=tuple(mount_points))
 
     async def measure(self, directory: str) -> jobs.MeasureResult:
         """Return the room that a directory takes."""

@@ -140,4 +140,41 @@ async def test_diff_and_commit(own: Yard) -> None:
     )
     assert response.image_id.startswith("sha256:")
     assert own.imaged.commits[-1].author == "me"
+    assert {"/etc/hosts", "/etc/resolv.conf", "/proc"} <= {*own.imaged.commits[-1].mount_points}
     assert freezer.read_text().strip() == "THAWED"
+
+
+async def state_becomes(freezer: Path, state: str) -> None:
+    async with asyncio.timeout(10):
+        while freezer.read_text().strip() != state:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_container_is_thawed_when_nobody_waits_for_its_commit_any_more(own: Yard) -> None:
+    container = await own.create("sleep", "1000")
+    await own.start(container)
+    freezer = Path(f"/sys/fs/cgroup/freezer/{own.cgroup_parent}/{container}/freezer.state")
+    begun = len(own.imaged.commits)
+    own.imaged.commit_gate.clear()
+    request = pb.CommitContainerRequest(container=container)
+    first, second = (asyncio.ensure_future(client.call(own.stub.CommitContainer(request))) for _ in range(2))
+    async with asyncio.timeout(10):
+        while len(own.imaged.commits) < begun + 2:
+            await asyncio.sleep(0.02)
+    await state_becomes(freezer, "FROZEN")
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await own.get(container)
+    assert freezer.read_text().strip() == "FROZEN", "the other one goes on"
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    await state_becomes(freezer, "THAWED")
+
+    paused = asyncio.ensure_future(client.call(own.stub.CommitContainer(request)))
+    await state_becomes(freezer, "FROZEN")
+    await client.call(own.stub.PauseContainer(pb.PauseContainerRequest(container=container)))
+    own.imaged.commit_gate.set()
+    await paused
+    assert freezer.read_text().strip() == "FROZEN", "it is its user who keeps it so"
+    await client.call(own.stub.UnpauseContainer(pb.UnpauseContainerRequest(container=container)))
+    await state_becomes(freezer, "THAWED")

@@ -282,8 +282,9 @@ def change(root: Path) -> None:
     (root / "lib").unlink()
 
 
-async def listed(rig: Rig, key: str) -> set[tuple[str, str]]:
-    return {(entry.kind.value, entry.path) async for batch in rig.snapshots.changes(key) for entry in batch}
+async def listed(rig: Rig, key: str, *mount_points: str) -> set[tuple[str, str]]:
+    batches = rig.snapshots.changes(key, mount_points)
+    return {(entry.kind.value, entry.path) async for batch in batches for entry in batch}
 
 
 async def test_changes_are_listed(rig: Rig) -> None:
@@ -295,15 +296,59 @@ async def test_changes_are_listed(rig: Rig) -> None:
     assert ChangeKind("A") is ChangeKind.ADDED
 
 
-async def exported(rig: Rig, key: str) -> bytes:
+async def exported(rig: Rig, key: str, *mount_points: str) -> bytes:
     output = os.memfd_create("export")
     try:
-        result = await rig.snapshots.export(key, output)
+        result = await rig.snapshots.export(key, output, mount_points)
         data = os.pread(output, 1 << 30, 0)
     finally:
         os.close(output)
     assert (result.tar_bytes, result.sha256_hex) == (len(data), hashlib.sha256(data).hexdigest())
     return data
+
+
+def names_in(layer: bytes) -> set[str]:
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        return {f"/{name}" for name in archive.getnames()}
+
+
+MOUNT_POINTS = ("/proc", "/etc/hosts", "/lib/deep/er/point", "/srv/", "/data", "/work/../made")
+
+
+def make_mount_points(root: Path) -> None:
+    (root / "proc").mkdir()
+    (root / "etc/hosts").touch()
+    (root / "usr/lib/deep/er/point").mkdir(parents=True)
+    (root / "made").touch()
+    (root / "srv").mkdir()
+
+
+async def test_what_is_there_only_to_mount_on_is_no_change(rig: Rig) -> None:
+    await rig.unpack(KEY_A, "", BASE)
+    root = rig.mount(await rig.snapshots.prepare("container", KEY_A))
+    make_mount_points(root)
+    assert ("A", "/usr/lib/deep/er/point") in await listed(rig, "container")
+    assert await listed(rig, "container", *MOUNT_POINTS) == set()
+    assert names_in(await exported(rig, "container", *MOUNT_POINTS)) == set()
+
+
+async def test_what_a_container_made_itself_stays_beside_mount_points(rig: Rig) -> None:
+    await rig.unpack(KEY_A, "", BASE)
+    root = rig.mount(await rig.snapshots.prepare("container", KEY_A))
+    make_mount_points(root)
+    (root / "srv/kept").touch()
+    (root / "usr/lib/deep/own").write_text("own")
+    (root / "made").write_text("content")
+    (root / "etc").chmod(0o700)
+    (root / "empty").mkdir()
+    (root / "data").symlink_to("empty")
+    kept = {
+        *(("C", "/etc"), ("C", "/usr"), ("C", "/usr/lib"), ("A", "/usr/lib/deep")),
+        *(("A", "/usr/lib/deep/own"), ("A", "/made"), ("A", "/srv"), ("A", "/srv/kept")),
+        *(("A", "/empty"), ("A", "/data")),
+    }
+    assert await listed(rig, "container", *MOUNT_POINTS) == kept
+    assert names_in(await exported(rig, "container", *MOUNT_POINTS)) == {path for _, path in kept}
 
 
 async def test_an_exported_diff_makes_the_same_tree_again(rig: Rig) -> None:

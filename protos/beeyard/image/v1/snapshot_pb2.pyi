@@ -441,16 +441,24 @@ class DiffSnapshotRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     KEY_FIELD_NUMBER: builtins.int
+    MOUNT_POINTS_FIELD_NUMBER: builtins.int
     key: builtins.str
     """Its key."""
+    @builtins.property
+    def mount_points(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Absolute paths at which something was mounted. What is there only for that, an empty directory or file, a device,
+        and the directories that were made or touched to hold it, is left out. Links of the parent are followed.
+        """
+
     def __init__(
         self,
         *,
         key: builtins.str = ...,
+        mount_points: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "mount_points", b"mount_points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,6 +559,7 @@ class CommitImageRequest(message.Message):
     AUTHOR_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     CHANGES_FIELD_NUMBER: builtins.int
+    MOUNT_POINTS_FIELD_NUMBER: builtins.int
     key: builtins.str
     """The active snapshot."""
     reference: builtins.str
@@ -563,6 +572,12 @@ class CommitImageRequest(message.Message):
     def changes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Dockerfile instructions applied to the configuration."""
 
+    @builtins.property
+    def mount_points(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Absolute paths at which something was mounted. What is there only for that, an empty directory or file, a device,
+        and the directories that were made or touched to hold it, is left out. Links of the parent are followed.
+        """
+
     def __init__(
         self,
         *,
@@ -571,10 +586,11 @@ class CommitImageRequest(message.Message):
         author: builtins.str = ...,
         message: builtins.str = ...,
         changes: abc.Iterable[builtins.str] | None = ...,
+        mount_points: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "changes", b"changes", "key", b"key", "message", b"message", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "changes", b"changes", "key", b"key", "message", b"message", "mount_points", b"mount_points", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
