@@ -49,7 +49,10 @@ def render(line: pb.LogLine, *, timestamps: bool, details: bool) -> bytes:
     """Return a line as it is printed, with what was asked for before its text."""
     head = f"{times.rfc3339_nano(line.time)} " if timestamps else ""
     if details:
-        head += ",".join(f"{key}={value}" for key, value in sorted(line.attributes.items())) + " "
+        from urllib.parse import quote_plus
+
+        pairs = (f"{quote_plus(key)}={quote_plus(value)}" for key, value in sorted(line.attributes.items()))
+        head += ",".join(pairs) + " "
     return head.encode() + line.data
 
 
@@ -73,7 +76,7 @@ def logs(
     request = pb.GetLogsRequest(
         follow=follow,
         since=times.parse(since, "--since", now) if since else None,
-        until=times.parse(until, "--until", now) if until else None,
+        until=times.parse(until, "--until", now) if until not in ("", "0") else None,
         tail=parse_tail(tail),
         details=details,
     )

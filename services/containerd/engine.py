@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import faults, messages
 from services.containerd.lifecycle.actor import Actor
+from services.containerd.logs import journald
 from services.containerd.logs import options as log_options
 from services.containerd.model import check, names
 from services.containerd.model.events import Action
@@ -299,7 +300,7 @@ class Engine:
         resources.check(spec.resources, self._machine.host)
         rlimits.check(spec.resources.ulimits)
         devices.check_rules(spec.security.device_cgroup_rules)
-        log_options.resolve(spec.log, self._machine.log_default)
+        journald.check(log_options.resolve(spec.log, self._machine.log_default))
         capabilities.resolve(
             add=spec.security.cap_add,
             drop=spec.security.cap_drop,

@@ -108,7 +108,7 @@ class Execs:
             actor.tell(Action.EXEC_CREATE, detail=" ".join(request.argv), execID=exec_id)
             async with self._slots:
                 try:
-                    section = await asyncio.to_thread(self._section, actor, request)
+                    section = await self._described(actor, request)
                     directory.parent.mkdir(
                         mode=0o700, exist_ok=True
                     )  # never the bundle: it may just have gone
@@ -189,6 +189,13 @@ class Execs:
             actor.tell(Action.EXEC_DIE, execID=exec_id, exitCode=str(ended.exit_code))
             return ended
 
+    async def _described(self, actor: Actor, request: ExecRequest) -> Section:
+        """Return the process object; what the container lacks for it is a failure of the start, as docker has it."""
+        try:
+            return await asyncio.to_thread(self._section, actor, request)
+        except (errors.Invalid, errors.NotFound) as exc:
+            raise _cannot(exc.message) from exc
+
     def _section(self, actor: Actor, request: ExecRequest) -> Section:
         """Return the process object: the container's own, with what is asked."""
         bundle = self._machine.layout.bundle(actor.record.id)
@@ -220,7 +227,7 @@ def _check(actor: Actor, request: ExecRequest) -> None:
     if any("\0" in text for text in (*request.argv, *request.env, request.workdir)):
         raise errors.Invalid("a text holds a NUL byte", reason="SPEC_INVALID")
     if request.workdir and not request.workdir.startswith("/"):
-        raise errors.Invalid(f"the working directory {request.workdir!r} is not an absolute path")
+        raise _cannot(f"the working directory {request.workdir!r} is not an absolute path")
     if actor.status.state is State.PAUSED:
         raise errors.FailedPrecondition(
             f"container {name}: it is paused: unpause it first", reason="CONTAINER_PAUSED"
@@ -229,6 +236,12 @@ def _check(actor: Actor, request: ExecRequest) -> None:
         raise errors.FailedPrecondition(
             f"container {name}: it is not running", reason="CONTAINER_NOT_RUNNING"
         )
+
+
+def _cannot(message: str) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(
+        message, reason="START_FAILED", metadata={"exit_code": str(oci_cli.EXIT_CANNOT_EXECUTE)}
+    )
 
 
 def _identity(recorded: Section) -> Identity:

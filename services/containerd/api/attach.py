@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from beeyard.container.v1 import container_pb2 as pb
@@ -13,10 +14,10 @@ from services.containerd.streams.buffer import Channel
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from services.containerd.engine import Engine
-    from services.containerd.streams.control import ControlFifo
+    from services.containerd.lifecycle.actor import Actor
     from services.containerd.streams.hub import Client, Hub
 
 STDIN_BYTES_MAX = 1 << 20
@@ -24,6 +25,13 @@ STDIN_BYTES_MAX = 1 << 20
 STREAMS = {Channel.STDOUT: pb.OUTPUT_STREAM_STDOUT, Channel.STDERR: pb.OUTPUT_STREAM_STDERR}
 
 Typed: TypeAlias = "pb.AttachContainerRequest | pb.ExecRequest"
+Resize: TypeAlias = "Callable[[pb.TerminalSize], Awaitable[None]]"
+
+
+async def resize(actor: Actor, size: pb.TerminalSize) -> None:
+    """Set the size of a container's terminal, and tell of it."""
+    await actor.control.resize(size.rows, size.columns)
+    actor.tell(Action.RESIZE, height=str(size.rows), width=str(size.columns))
 
 
 class Typist:
@@ -31,14 +39,14 @@ class Typist:
 
     Args:
         hub: Takes the input.
-        control: Takes the sizes.
+        resize: Takes the sizes.
         client: Is ended when the detach keys are typed.
         keys: The detach keys; None for a user who only watches.
     """
 
-    def __init__(self, hub: Hub, control: ControlFifo, client: Client, keys: bytes | None) -> None:
+    def __init__(self, hub: Hub, resize: Resize, client: Client, keys: bytes | None) -> None:
         self._hub = hub
-        self._control = control
+        self._resize = resize
         self._client = client
         self._types = keys is not None
         self._watch = detach.DetachFilter(keys or b"")
@@ -59,7 +67,7 @@ class Typist:
                 case "stdin_end" if self._types:
                     await self._hub.end_stdin()
                 case "resize":
-                    await self._control.resize(request.resize.rows, request.resize.columns)
+                    await self._resize(request.resize)
                 case _:
                     pass
 
@@ -80,13 +88,14 @@ class Attaching:
         wanted = opening.open
         actor = self._engine.find(wanted.container)
         tty = actor.record.spec.tty
-        keys = detach.parse(wanted.detach_keys) if tty else b""
+        keys = detach.parse(wanted.detach_keys)  # refused even where there is no terminal to type them on
+        keys = keys if tty else b""
         typed = keys if wanted.stdin else None
         if wanted.HasField("size"):
-            await actor.control.resize(wanted.size.rows, wanted.size.columns)
+            await resize(actor, wanted.size)
         async with (
             actor.hub.client(stdout=wanted.stdout, stderr=wanted.stderr) as client,
-            beside((typist := Typist(actor.hub, actor.control, client, typed)).serve(requests)),
+            beside((typist := Typist(actor.hub, partial(resize, actor), client, typed)).serve(requests)),
         ):
             yield pb.AttachContainerResponse(opened=pb.AttachOpened(tty=tty))
             actor.tell(Action.ATTACH)

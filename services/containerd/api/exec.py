@@ -46,17 +46,22 @@ class Executing:
             stdin=wanted.stdin and not wanted.detach,
             privileged=wanted.privileged,
         )
+        keys = detach.parse(wanted.detach_keys)  # refused even where there is no terminal to type them on
+        keys = keys if wanted.tty else b""
         hub = Hub(self._clock)
         if wanted.detach:
             session = await self._execs.start(actor, request, hub)
             yield _started(session)
             return
-        keys = detach.parse(wanted.detach_keys) if wanted.tty else b""
         async with hub.client(stdout=True, stderr=True) as client:
             session = await self._execs.start(actor, request, hub)
+
+            async def resize(size: pb.TerminalSize) -> None:
+                await session.control.resize(size.rows, size.columns)
+
             if wanted.HasField("size"):
-                await session.control.resize(wanted.size.rows, wanted.size.columns)
-            typist = Typist(hub, session.control, client, keys if wanted.stdin else None)
+                await resize(wanted.size)
+            typist = Typist(hub, resize, client, keys if wanted.stdin else None)
             async with beside(typist.serve(requests)):
                 yield _started(session)
                 while (chunk := await client.read()) is not None:

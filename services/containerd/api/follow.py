@@ -13,6 +13,7 @@ from services.containerd.logs import options as log_options
 from services.containerd.logs.format import Stream
 from services.containerd.logs.reader import Reader, Selection
 from services.containerd.model.status import Phase, State
+from services.containerd.ocispec import resolve
 from services.kit import errors
 from services.kit.watch import Resync
 
@@ -84,7 +85,8 @@ class Following:
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
         if not policy.readable:
             raise errors.FailedPrecondition(
-                f"container {actor.record.name} logs to {policy.driver}, which cannot be read back",
+                f"container {actor.record.name}: the configured logging driver does not support reading: it is"
+                f" {policy.driver}",
                 reason="LOG_NOT_READABLE",
             )
         streams = {Stream.STDOUT: not request.no_stdout, Stream.STDERR: not request.no_stderr}
@@ -168,14 +170,22 @@ def _batches(lines: list[Line]) -> list[list[Line]]:
 
 
 def _details(actor: Actor) -> dict[str, str]:
-    """Return the labels and variables that the log options choose (`--log-opt labels=a,b`)."""
-    spec = actor.record.spec
-    chosen: dict[str, str] = {}
-    for name in filter(None, spec.log.options.get("labels", "").split(",")):
-        if name in spec.labels:
-            chosen[name] = spec.labels[name]
-    env = dict(entry.partition("=")[::2] for entry in (*actor.record.image.env, *spec.env))
-    for name in filter(None, spec.log.options.get("env", "").split(",")):
-        if name in env:
-            chosen[name] = env[name]
-    return chosen
+    """Return what the log options choose to tell of a container (`--log-opt labels=a,b`)."""
+    record = actor.record
+    return log_options.details(
+        record.spec.log.options,
+        labels=resolve.labels(record.spec, record.image),
+        env=dict(
+            entry.partition("=")[::2] for entry in resolve.merged_environment(record.spec, record.image)
+        ),
+        tag_fields={
+            "ID": record.id[:12],
+            "FullID": record.id,
+            "Name": record.name,
+            "FullName": f"/{record.name}",
+            "ImageID": record.image.id[:19],
+            "ImageFullID": record.image.id,
+            "ImageName": record.spec.image,
+            "DaemonName": "beeyard",
+        },
+    )

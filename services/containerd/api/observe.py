@@ -8,6 +8,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api.status_to_pb import timestamp
 from services.containerd.cgroups import read
 from services.containerd.lifecycle.bring_up import cgroup_path
+from services.containerd.model.events import Action
 from services.containerd.model.status import Phase
 from services.containerd.ocispec import resources
 from services.kit import errors, subproc
@@ -44,7 +45,7 @@ class Observing:
         chosen = [self._engine.find(name).record.id for name in request.containers]
         before: dict[str, pb.ContainerStats] = {}
         while True:
-            actors = [self._engine.get(key) for key in chosen] if chosen else list(self._engine.all())
+            actors = [self._engine.get(key) for key in chosen] if chosen else self._newest_first()
             present = [
                 actor
                 for actor in actors
@@ -75,12 +76,14 @@ class Observing:
         try:
             completed = await subproc.run(["ps", *(request.ps_args or _PS_DEFAULT)], timeout_s=PS_TIMEOUT_S)
         except subproc.Failed as exc:
-            raise errors.Invalid(exc.message, reason="SPEC_INVALID") from exc
+            first = exc.message.partition("\n")[0]  # what follows is how to use ps
+            raise errors.Invalid(first, reason="SPEC_INVALID") from exc
         header, *lines = completed.stdout.decode(errors="replace").splitlines() or [""]
         titles = header.split()
         if "PID" not in titles:
             raise errors.Invalid("the arguments of ps leave out the column PID", reason="SPEC_INVALID")
         column = titles.index("PID")
+        actor.tell(Action.TOP)
         rows = [line.split(maxsplit=len(titles) - 1) for line in lines]
         return pb.ListProcessesResponse(
             titles=titles,
@@ -91,9 +94,15 @@ class Observing:
             ],
         )
 
+    def _newest_first(self) -> list[Actor]:
+        return sorted(self._engine.all(), key=lambda actor: actor.record.created_at, reverse=True)
+
     def _sample(self, actor: Actor) -> pb.ContainerStats:
         record, host = actor.record, self._machine.host
+        up = actor.status.phase is Phase.UP and record.status.run is not None
         pid = record.status.run.init.pid if record.status.run is not None else 0
+        if record.spec.network.mode == "host":
+            pid = 0  # what the whole host sends is not the container's
         used = read.usage(self._hierarchies, cgroup_path(record, self._machine.cgroup_parent), pid)
         cpus = record.spec.resources.cpuset_cpus
         return pb.ContainerStats(
@@ -105,7 +114,7 @@ class Observing:
             throttled_count=used.throttled_count,
             throttled_ns=used.throttled_ns,
             memory_bytes=used.memory_bytes,
-            memory_limit_bytes=used.memory_limit_bytes or host.memory_bytes,
+            memory_limit_bytes=(used.memory_limit_bytes or host.memory_bytes) if up else 0,
             network_rx_bytes=used.received_bytes,
             network_tx_bytes=used.sent_bytes,
             block_read_bytes=used.read_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ _KNOWN = frozenset(
     {"max-size", "max-file", "tag", "labels", "labels-regex", "env", "env-regex", "mode", "compress"}
 )
 FILES_MAX = 1000
+_TAG_FIELD = re.compile(r"\{\{\s*\.([A-Za-z]+)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ def resolve(config: LogConfig, default: LogPolicy) -> LogPolicy:
     unknown = sorted(config.options.keys() - _KNOWN)
     if unknown:
         raise errors.Invalid(f"unknown log option {unknown[0]!r}", reason="SPEC_INVALID")
+    _check_patterns(config.options)
     size, files = default.size_bytes_max, default.files_max
     if "max-size" in config.options:
         text = config.options["max-size"]
@@ -69,3 +72,33 @@ def resolve(config: LogConfig, default: LogPolicy) -> LogPolicy:
             raise errors.Invalid(f"max-file {text!r} is not between 1 and {FILES_MAX}", reason="SPEC_INVALID")
         files = int(text)
     return LogPolicy(driver=driver, size_bytes_max=size, files_max=files)
+
+
+def details(
+    options: Mapping[str, str],
+    *,
+    labels: Mapping[str, str],
+    env: Mapping[str, str],
+    tag_fields: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what `logs --details` shows beside each line: the labels and variables that were chosen, and the tag."""
+    chosen: dict[str, str] = {}
+    for key, found in (("labels", labels), ("env", env)):
+        names = set(filter(None, options.get(key, "").split(",")))
+        pattern = options.get(f"{key}-regex", "")
+        chosen |= {
+            name: value
+            for name, value in found.items()
+            if name in names or (pattern and re.search(pattern, name) is not None)
+        }
+    if tag := options.get("tag", ""):
+        chosen["tag"] = _TAG_FIELD.sub(lambda match: tag_fields.get(match[1], match[0]), tag)
+    return chosen
+
+
+def _check_patterns(options: Mapping[str, str]) -> None:
+    for key in ("labels-regex", "env-regex"):
+        try:
+            re.compile(options.get(key, ""))
+        except re.error as exc:
+            raise errors.Invalid(f"log option {key}: {exc}", reason="SPEC_INVALID") from None

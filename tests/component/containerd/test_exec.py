@@ -146,3 +146,20 @@ async def test_many_in_a_row_leak_nothing(own: Yard) -> None:
     before = await some(5)
     assert await some(60) <= before + 2
     assert len(list((own.run / f"containerd/c/{container}/exec").iterdir())) == 0
+
+
+@pytest.mark.parametrize(
+    "fields", [{"user": "nobody-here"}, {"user": "root:no-group"}, {"working_dir": "relative"}]
+)
+async def test_what_the_container_lacks_is_a_failure_of_the_start(one: Yard, fields: dict[str, str]) -> None:
+    container = await sleeper(one)
+    with pytest.raises(errors.FailedPrecondition) as failed:
+        await execute(one, container, "true", **fields)
+    assert failed.value.reason == "START_FAILED"
+    assert failed.value.metadata["exit_code"] == "126"
+
+
+async def test_detach_keys_are_checked_without_a_terminal_too(one: Yard) -> None:
+    container = await sleeper(one)
+    with pytest.raises(errors.Invalid, match="detach key"):
+        await execute(one, container, "true", detach_keys="foo")

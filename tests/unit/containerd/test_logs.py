@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.containerd.logs import files
+from services.containerd.logs import files, journald
 from services.containerd.logs.format import Entry, Joiner, Stream, parse, parse_time
+from services.containerd.logs.options import LogPolicy, details, resolve
 from services.containerd.logs.reader import Reader, Selection
+from services.containerd.model.spec import LogConfig
+from services.kit import errors
 from services.kit.system import SystemClock
 
 STAMP = b"2026-11-24T02:26:48.505978071+00:00"
@@ -129,3 +132,31 @@ def test_rotation_keeps_so_many(tmp_path: Path) -> None:
     assert files.total_bytes(path) == 3 * len(line(1))
     files.rotate(path, 1)
     assert path.read_bytes() == b""
+
+
+def test_details_are_what_the_options_choose() -> None:
+    options = {
+        "labels": "a,gone",
+        "labels-regex": "^x",
+        "env": "K",
+        "tag": "t/{{.Name}}/{{ .ID }}/{{.Other}}",
+    }
+    found = details(
+        options,
+        labels={"a": "1", "b": "2", "xy": "3"},
+        env={"K": "v", "L": "w"},
+        tag_fields={"Name": "box", "ID": "1234"},
+    )
+    assert found == {"a": "1", "xy": "3", "K": "v", "tag": "t/box/1234/{{.Other}}"}
+    assert details({}, labels={"a": "1"}, env={"K": "v"}, tag_fields={}) == {}
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    with pytest.raises(errors.Invalid, match="labels-regex"):
+        resolve(LogConfig(options={"labels-regex": "("}), LogPolicy())
+
+
+def test_journald_needs_its_socket(tmp_path: Path) -> None:
+    journald.check(LogPolicy(), tmp_path / "none")
+    with pytest.raises(errors.FailedPrecondition, match="journald is not enabled"):
+        journald.check(LogPolicy(driver="journald"), tmp_path / "none")
