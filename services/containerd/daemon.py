@@ -21,6 +21,8 @@ from services.containerd.cgroups.control import Control
 from services.containerd.engine import Engine
 from services.containerd.events import Events
 from services.containerd.execs import Execs
+from services.containerd.files.containers import ContainerFiles
+from services.containerd.files.transfers import Transfers
 from services.containerd.health.probes import Probes
 from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle.actor import Surroundings
@@ -107,8 +109,10 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             clean_ups_done=lambda: engine.clean_ups_done(),  # noqa: PLW0108 (likewise)
         )
         probes = Probes(machine, control, supervisor, clock, system.new_hex_id)
+        transfers = await stack.enter_async_context(Transfers())
+        files = ContainerFiles(transfers, images, volumes, machine.layout, clock)
         around = Surroundings(
-            work=Hands(machine, control, images, bring_up, clean_up, container_mounts, probes),
+            work=Hands(machine, control, images, bring_up, clean_up, container_mounts, probes, files),
             store=store,
             watcher=watcher,
             supervisor=supervisor,
@@ -151,6 +155,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                     events=events,
                     hierarchies=hierarchies,
                     control=control,
+                    files=files,
                     clock=clock,
                 )
             ),

@@ -11,6 +11,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api import filters, spec_from_pb, status_to_pb
 from services.containerd.api.attach import Attaching
 from services.containerd.api.exec import Executing
+from services.containerd.api.files import Files
 from services.containerd.api.follow import Following
 from services.containerd.api.layers import Layers
 from services.containerd.api.moving import Moving
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from services.containerd.engine import Engine
     from services.containerd.events import Events
     from services.containerd.execs import Execs
+    from services.containerd.files.containers import ContainerFiles
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.model.status import Record
@@ -53,6 +55,7 @@ class Parts:
     events: Events
     hierarchies: Hierarchies
     control: Control
+    files: ContainerFiles
     clock: Clock
 
 
@@ -71,6 +74,7 @@ class ContainerService(RefusedCalls):
             parts.engine, parts.machine, parts.hierarchies, parts.control, parts.clock
         )
         self._layers = Layers(parts.engine, parts.images, parts.control, parts.machine.cgroup_parent)
+        self._files = Files(parts.engine, parts.files)
         self._moving = Moving(parts.engine)
         self._attaching = Attaching(parts.engine)
         self._executing = Executing(parts.engine, parts.execs, parts.clock)
@@ -227,6 +231,19 @@ class ContainerService(RefusedCalls):
 
     def GetStats(self, request: pb.GetStatsRequest, context: Context) -> AsyncIterator[pb.GetStatsResponse]:
         return self._observing.stats(request)
+
+    def CopyOut(self, request: pb.CopyOutRequest, context: Context) -> AsyncIterator[pb.CopyOutResponse]:
+        return self._files.copy_out(request)
+
+    async def CopyIn(
+        self, request_iterator: AsyncIterator[pb.CopyInRequest], context: Context
+    ) -> pb.CopyInResponse:
+        return await self._files.copy_in(request_iterator)
+
+    def ExportContainer(
+        self, request: pb.ExportContainerRequest, context: Context
+    ) -> AsyncIterator[pb.ExportContainerResponse]:
+        return self._files.export(request)
 
     async def CommitContainer(
         self, request: pb.CommitContainerRequest, context: Context

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
 class RefusedCalls(container_pb2_grpc.ContainerServiceServicer):
     """Answers UNIMPLEMENTED where ContainerService has no answer."""
 
-    def CopyOut(self, request: pb.CopyOutRequest, context: Context) -> AsyncIterator[pb.CopyOutResponse]:
-        _refuse("cp")
-
-    def ExportContainer(
-        self, request: pb.ExportContainerRequest, context: Context
-    ) -> AsyncIterator[pb.ExportContainerResponse]:
-        _refuse("export")
-
-    async def CopyIn(
-        self, request_iterator: AsyncIterator[pb.CopyInRequest], context: Context
-    ) -> pb.CopyInResponse:
-        _refuse("cp")
-
     async def CheckpointContainer(
         self, request: pb.CheckpointContainerRequest, context: Context
     ) -> pb.CheckpointContainerResponse:

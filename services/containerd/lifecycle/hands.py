@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.containerd.cgroups.control import Control
+    from services.containerd.files.containers import ContainerFiles
     from services.containerd.health.probes import Probes
     from services.containerd.lifecycle.bring_up import BringUp, Machine
     from services.containerd.lifecycle.clean_up import CleanUp
@@ -40,6 +41,7 @@ class Hands:
         clean_up: CleanUp,
         mounts: ContainerMounts,
         probes: Probes,
+        files: ContainerFiles,
     ) -> None:
         self._machine = machine
         self._control = control
@@ -48,6 +50,7 @@ class Hands:
         self._clean_up = clean_up
         self._mounts = mounts
         self._probes = probes
+        self._files = files
 
     async def prepare(self, record: Record) -> None:
         """Make the volumes, the writable layer and the directory of a container."""
@@ -59,6 +62,7 @@ class Hands:
 
     async def bring_up(self, record: Record) -> Run:
         """Acquire a run, up to the runtime's create."""
+        await self._files.interrupt(record.id)
         return await self._bring_up(record)
 
     async def ignite(self, record: Record, run: Run) -> None:
@@ -110,6 +114,7 @@ class Hands:
 
     async def remove(self, record: Record, *, volumes: bool) -> None:
         """Remove the writable layer, the logs and the directory, and with `volumes` its anonymous volumes."""
+        await self._files.interrupt(record.id)
         if await asyncio.to_thread(self._left, record):
             await self._clean_up.run(record)
         await self._clean_up.remove(record, volumes=volumes)

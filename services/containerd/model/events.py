@@ -31,6 +31,7 @@ class Action(StrEnum):
     TOP = "top"
     COMMIT = "commit"
     EXPORT = "export"
+    EXPORT = "export"
     DESTROY = "destroy"
     MOUNT = "mount"
     UNMOUNT = "unmount"

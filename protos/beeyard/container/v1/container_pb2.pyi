@@ -2079,7 +2079,7 @@ class CopyInSpec(message.Message):
     path: builtins.str
     """Directory in the container."""
     archive: builtins.bool
-    """Keep uid and gid of the archive."""
+    """Files belong to who owned them when they were packed; else to root of the container."""
     no_overwrite_dir_non_dir: builtins.bool
     """Refuse to replace a directory by a file and the reverse."""
     def __init__(
@@ -2120,22 +2120,26 @@ class CopyOutRequest(message.Message):
     CONTAINER_FIELD_NUMBER: builtins.int
     PATH_FIELD_NUMBER: builtins.int
     FOLLOW_LINK_FIELD_NUMBER: builtins.int
+    STAT_ONLY_FIELD_NUMBER: builtins.int
     container: builtins.str
     """Id, prefix or name."""
     path: builtins.str
     """Path in the container."""
     follow_link: builtins.bool
     """Follow a link at the path."""
+    stat_only: builtins.bool
+    """End after `stat`."""
     def __init__(
         self,
         *,
         container: builtins.str = ...,
         path: builtins.str = ...,
         follow_link: builtins.bool = ...,
+        stat_only: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "follow_link", b"follow_link", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "follow_link", b"follow_link", "path", b"path", "stat_only", b"stat_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2179,7 +2183,7 @@ class PathStat(message.Message):
     MODIFIED_AT_FIELD_NUMBER: builtins.int
     LINK_TARGET_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Base name."""
+    """Base name, which the names in the archive begin with; "/" and "." for the content of a directory."""
     size_bytes: builtins.int
     """Size."""
     mode: builtins.int

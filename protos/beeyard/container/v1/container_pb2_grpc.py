@@ -386,21 +386,26 @@ class ContainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CopyIn(self, request_iterator, context):
-        """CopyIn unpacks a tar stream into a path of the container: `spec` first, then chunks.
+        """CopyIn unpacks a tar stream, which may be compressed with gzip, bzip2 or xz, into a directory of the container:
+        `spec` first, then chunks. What was unpacked before a failure stays. A container that does not run is copied into
+        as well; its start, and its removal, wait a moment for copies and then end them with COPY_INTERRUPTED.
+        PATH_NOT_FOUND, PATH_NOT_A_DIRECTORY; PATH_NOT_A_FILE in /proc, /sys and the like; PATH_CONFLICT for a directory in
+        the place of a file and the reverse; PATH_IN_USE for a mount point; READ_ONLY; ARCHIVE_INVALID; DISK_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CopyOut(self, request, context):
-        """CopyOut streams a path of the container as tar: `stat` first, then chunks.
+        """CopyOut streams a path of the container as tar: `stat` first, then chunks. PATH_NOT_FOUND, PATH_NOT_A_FILE,
+        COPY_INTERRUPTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportContainer(self, request, context):
-        """ExportContainer streams its whole file system as tar.
+        """ExportContainer streams its own file system as tar, without what is mounted in it. COPY_INTERRUPTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

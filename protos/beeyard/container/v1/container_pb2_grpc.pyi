@@ -75,11 +75,18 @@ class ContainerServiceStub:
     GetStats: aio.UnaryStreamMultiCallable[container_pb2.GetStatsRequest, container_pb2.GetStatsResponse]
     """GetStats streams samples of its use of resources, one a second, or one sample with `one_shot`."""
     CopyIn: aio.StreamUnaryMultiCallable[container_pb2.CopyInRequest, container_pb2.CopyInResponse]
-    """CopyIn unpacks a tar stream into a path of the container: `spec` first, then chunks."""
+    """CopyIn unpacks a tar stream, which may be compressed with gzip, bzip2 or xz, into a directory of the container:
+    `spec` first, then chunks. What was unpacked before a failure stays. A container that does not run is copied into
+    as well; its start, and its removal, wait a moment for copies and then end them with COPY_INTERRUPTED.
+    PATH_NOT_FOUND, PATH_NOT_A_DIRECTORY; PATH_NOT_A_FILE in /proc, /sys and the like; PATH_CONFLICT for a directory in
+    the place of a file and the reverse; PATH_IN_USE for a mount point; READ_ONLY; ARCHIVE_INVALID; DISK_FULL.
+    """
     CopyOut: aio.UnaryStreamMultiCallable[container_pb2.CopyOutRequest, container_pb2.CopyOutResponse]
-    """CopyOut streams a path of the container as tar: `stat` first, then chunks."""
+    """CopyOut streams a path of the container as tar: `stat` first, then chunks. PATH_NOT_FOUND, PATH_NOT_A_FILE,
+    COPY_INTERRUPTED.
+    """
     ExportContainer: aio.UnaryStreamMultiCallable[container_pb2.ExportContainerRequest, container_pb2.ExportContainerResponse]
-    """ExportContainer streams its whole file system as tar."""
+    """ExportContainer streams its own file system as tar, without what is mounted in it. COPY_INTERRUPTED."""
     CommitContainer: aio.UnaryUnaryMultiCallable[container_pb2.CommitContainerRequest, container_pb2.CommitContainerResponse]
     """CommitContainer makes an image of it."""
     DiffContainer: aio.UnaryStreamMultiCallable[container_pb2.DiffContainerRequest, container_pb2.DiffContainerResponse]
@@ -303,7 +310,12 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request_iterator: abc.AsyncIterator[container_pb2.CopyInRequest],
         context: aio.ServicerContext[abc.AsyncIterator[container_pb2.CopyInRequest], abc.Awaitable[container_pb2.CopyInResponse]],
     ) -> abc.Awaitable[container_pb2.CopyInResponse]:
-        """CopyIn unpacks a tar stream into a path of the container: `spec` first, then chunks."""
+        """CopyIn unpacks a tar stream, which may be compressed with gzip, bzip2 or xz, into a directory of the container:
+        `spec` first, then chunks. What was unpacked before a failure stays. A container that does not run is copied into
+        as well; its start, and its removal, wait a moment for copies and then end them with COPY_INTERRUPTED.
+        PATH_NOT_FOUND, PATH_NOT_A_DIRECTORY; PATH_NOT_A_FILE in /proc, /sys and the like; PATH_CONFLICT for a directory in
+        the place of a file and the reverse; PATH_IN_USE for a mount point; READ_ONLY; ARCHIVE_INVALID; DISK_FULL.
+        """
 
     @abc_1.abstractmethod
     def CopyOut(
@@ -311,7 +323,9 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.CopyOutRequest,
         context: aio.ServicerContext[container_pb2.CopyOutRequest, abc.AsyncIterator[container_pb2.CopyOutResponse]],
     ) -> abc.AsyncIterator[container_pb2.CopyOutResponse]:
-        """CopyOut streams a path of the container as tar: `stat` first, then chunks."""
+        """CopyOut streams a path of the container as tar: `stat` first, then chunks. PATH_NOT_FOUND, PATH_NOT_A_FILE,
+        COPY_INTERRUPTED.
+        """
 
     @abc_1.abstractmethod
     def ExportContainer(
@@ -319,7 +333,7 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.ExportContainerRequest,
         context: aio.ServicerContext[container_pb2.ExportContainerRequest, abc.AsyncIterator[container_pb2.ExportContainerResponse]],
     ) -> abc.AsyncIterator[container_pb2.ExportContainerResponse]:
-        """ExportContainer streams its whole file system as tar."""
+        """ExportContainer streams its own file system as tar, without what is mounted in it. COPY_INTERRUPTED."""
 
     @abc_1.abstractmethod
     def CommitContainer(

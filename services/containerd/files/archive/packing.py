@@ -59,7 +59,7 @@ def pack(
     write: Callable[[bytes], object],
     packing: Packing,
     *,
-    on_found: Callable[[Stat], None] = lambda _: None,
+    on_found: Callable[[Stat], object] = lambda _: None,
 ) -> None:
     """Write the archive of what is at `path` through `write`.
 
