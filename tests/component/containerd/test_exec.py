@@ -83,13 +83,10 @@ async def test_what_cannot_be_executed(each: Yard) -> None:
         with pytest.raises(errors.FailedPrecondition) as failed:
             await execute(each, container, program)
         assert failed.value.metadata["exit_code"] == code, failed.value.message
-    for directory in ("/proc/self/fd/7", "relative"):
-        with pytest.raises(errors.Invalid):
-            await execute(each, container, "true", working_dir=directory)
+    with pytest.raises(errors.FailedPrecondition):
+        await execute(each, container, "true", working_dir="/proc/self/fd/7")
     with pytest.raises(errors.Invalid):
         await execute(each, container)
-    with pytest.raises(errors.Invalid):
-        await execute(each, container, "true", user="nobody-here")
 
 
 async def test_only_where_something_runs(one: Yard) -> None:
