@@ -6,6 +6,7 @@ directory without a row, which `recover` discards.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -121,7 +122,9 @@ class LocalSnapshots:
         faults.point("prepare.before_record")
         try:
             await self._database.write(lambda connection: self._insert(connection, record))
-        except BaseException:
+        except BaseException as error:
+            if directory and isinstance(error, asyncio.CancelledError):
+                await self._withdraw(key, directory)
             self._trash.discard(directory)
             raise
         return self._mounts_of(record, directories)
@@ -200,7 +203,9 @@ class LocalSnapshots:
                 boot_id=self._boot_id,
             )
             await self._database.write(lambda connection: self._insert(connection, record))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                await self._withdraw(layer.key, directory)
             await self._trash.discard_now(directory)
             raise
         faults.point("unpack.after_record")
@@ -273,6 +278,16 @@ class LocalSnapshots:
         raise errors.AlreadyExists(
             f"there is another snapshot with the key {snapshot.key}", reason="SNAPSHOT_EXISTS"
         )
+
+    async def _withdraw(self, key: str, directory: str) -> None:
+        """Take a row back before its directory goes: who is cancelled in a write does not know whether it was done."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            record = self._table.get(connection, key)
+            if record is not None and record.directory == directory:
+                self._table.delete(connection, key)
+
+        await self._database.write(delete)  # writes are done in order: after the one that is taken back
 
     def _insert(self, connection: sqlite3.Connection, record: Record) -> None:
         snapshot = record.snapshot

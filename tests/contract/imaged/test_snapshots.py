@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -411,6 +412,22 @@ async def test_a_layer_that_cannot_be_unpacked_leaves_nothing(rig: Rig, tmp_path
             await rig.snapshots.get(KEY_A)
     else:
         await rig.unpack(KEY_A, "", data)
+
+
+async def test_who_is_cancelled_leaves_no_snapshot_without_files(rig: Rig) -> None:
+    """A pull whose caller leaves may be cancelled while its row is being written."""
+    await rig.unpack(KEY_A, "", BASE)
+    for turns in range(20):
+        key = f"sha256:{turns:064x}"
+        async with asyncio.TaskGroup() as group:
+            prepare = group.create_task(rig.snapshots.prepare(f"c{turns}", KEY_A))
+            unpack = group.create_task(rig.unpack(key, KEY_A, SECOND))
+            for _ in range(turns):
+                await asyncio.sleep(0.001)
+            prepare.cancel()
+            unpack.cancel()
+    for snapshot in await rig.snapshots.page(limit=1000):
+        rig.umount(rig.mount(await rig.snapshots.mounts(snapshot.key)))
 
 
 async def test_a_layer_that_is_not_what_the_image_says_is_refused(rig: Rig) -> None:
