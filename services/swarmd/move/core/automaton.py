@@ -22,6 +22,15 @@ NO_FACTS = Facts()
 INTERRUPTED = Failure(message="the manager that moved it was stopped", reason="INTERRUPTED")
 
 
+_AFTER = {
+    Chore.REMOVE_SOURCE_VOLUMES: Chore.REMOVE_SOURCE,
+    Chore.REMOVE_SOURCE_IMAGE: Chore.REMOVE_SOURCE,
+    Chore.REMOVE_TARGET_VOLUMES: Chore.REMOVE_TARGET,
+    Chore.REMOVE_TARGET_IMAGES: Chore.REMOVE_TARGET,
+}
+"""What a container has goes after it."""
+
+
 # ------------------------------------------------------------------------------------------------------------ events
 
 
@@ -209,6 +218,10 @@ def _after_chore(move: Move, note: str) -> Decision:
 
 
 def _next_chore(move: Move) -> Decision:
+    waiting = [chore for chore in move.owed if _AFTER.get(chore) in move.put_off]
+    if waiting:
+        owed = tuple(chore for chore in move.owed if chore not in waiting)
+        move = replace(move, owed=owed, put_off=(*move.put_off, *waiting))
     if move.owed:
         return move, [Settle(move.owed[0])]
     if not move.put_off:
