@@ -69,6 +69,15 @@ def _networks(session: Session) -> Iterable[str]:
     return [network.spec.name for network in page.networks]
 
 
+def _volumes(session: Session) -> Iterable[str]:
+    from beeyard.container.v1 import volume_pb2 as pb
+    from cli import api
+
+    request = pb.ListVolumesRequest(page_size=ITEMS_MAX)
+    page = session.call(api.Volumes.ListVolumes, request, timeout_s=TIMEOUT_S)
+    return [volume.name for volume in page.volumes]
+
+
 def _services(session: Session) -> Iterable[str]:
     from beeyard.swarm.v1 import control_pb2 as pb
     from cli import api
@@ -96,6 +105,7 @@ def _contexts(_session: Session) -> Iterable[str]:
 containers = _completer(_containers)
 images = _completer(_images)
 networks = _completer(_networks)
+volumes = _completer(_volumes)
 services = _completer(_services)
 nodes = _completer(_nodes)
 contexts = _completer(_contexts)

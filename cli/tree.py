@@ -102,6 +102,7 @@ SYSTEM = {
     "df": ("cli.commands.system:df", "Show disk usage"),
     "events": ("cli.commands.events:events", "Get real time events from the engine"),
     "info": ("cli.commands.system:info", "Display system-wide information"),
+    "prune": ("cli.commands.system_prune:prune", "Remove unused data"),
 }
 SECRET = {
     "create": ("cli.commands.secret:create", "Create a secret from a file or STDIN"),
@@ -132,6 +133,18 @@ CONTEXT = {
     "update": ("cli.commands.context:update", "Update a context"),
     "use": ("cli.commands.context:use", "Set the current context"),
 }
+VOLUME = {
+    "clone": ("cli.commands.volume:clone", "Make a new volume with the content of another one"),
+    "create": ("cli.commands.volume:create", "Create a volume"),
+    "export": ("cli.commands.volume:export", "Export a volume's content as a tar archive"),
+    "import": ("cli.commands.volume:import_", "Unpack a tar archive into a new or empty volume"),
+    "inspect": ("cli.commands.volume:inspect", "Display detailed information on volumes"),
+    "list": ("cli.commands.volume:ls", ""),
+    "ls": ("cli.commands.volume:ls", "List volumes"),
+    "prune": ("cli.commands.volume:prune", "Remove unused local volumes"),
+    "rm": ("cli.commands.volume:rm", "Remove volumes"),
+    "remove": ("cli.commands.volume:rm", ""),
+}
 GROUPS = {
     "config": (CONFIG, "Manage swarm configs"),
     "container": (CONTAINER, "Manage containers"),
@@ -143,6 +156,7 @@ GROUPS = {
     "service": (SERVICE, "Manage swarm services"),
     "swarm": (SWARM, "Manage the swarm"),
     "system": (SYSTEM, "Manage the engine"),
+    "volume": (VOLUME, "Manage volumes"),
 }
 SHORT = {
     **{

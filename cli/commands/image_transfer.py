@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from beeyard.image.v1 import image_pb2 as pb
-from cli import api, complete, terminal
+from cli import api, archives, complete, terminal
 from cli.command import command, with_session
 from cli.errors import invalid
 from cli.transfers import Transfers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cli.session import Session
     from cli.transport.call import Call
-
-CHUNK_BYTES = 256 << 10
 
 
 @command()
@@ -55,7 +48,7 @@ def import_(
     if source.startswith(("http://", "https://")):
         raise invalid("import reads files: fetch the URL first, and pipe it into `swarmctl import -`")
     spec = pb.ImportSpec(reference=reference, changes=changes, message=message, platform=platform)
-    with _input("" if source == "-" else source, "import") as stream:
+    with archives.opened_input("" if source == "-" else source, "import") as stream:
         call = session.start(api.Images.Import)
         call.send(pb.ImportRequest(spec=spec))
         _upload(call, stream, pb.ImportRequest)
@@ -78,11 +71,11 @@ def load(session: Session, source: str, platforms: str, *, quiet: bool) -> None:
         else:
             names.append(response.image.reference or response.image.image_id)
 
-    with _input(source, "load") as stream:
+    with archives.opened_input(source, "load") as stream:
         call = session.start(api.Images.Load)
         call.send(pb.LoadRequest(spec=pb.LoadSpec(platforms=[part for part in platforms.split(",") if part])))
         try:
-            while data := stream.read(CHUNK_BYTES):
+            while data := stream.read(archives.CHUNK_BYTES):
                 call.send(pb.LoadRequest(chunk=data))
                 while (response := call.take()) is not None:
                     take(response)
@@ -117,54 +110,12 @@ def save(session: Session, target: str, platforms: str, archive_format: str, ima
         format=pb.ARCHIVE_FORMAT_OCI if archive_format == "oci" else pb.ARCHIVE_FORMAT_DOCKER,
         platforms=[part for part in platforms.split(",") if part],
     )
-    with _output(target) as descriptor:
+    with archives.opened_output(target, "save image") as descriptor:
         for response in session.start(api.Images.Save, request):
             terminal.write(descriptor, response.chunk)
 
 
 def _upload(call: Call[Any, Any], stream: BinaryIO, request: type[pb.ImportRequest]) -> None:
-    while data := stream.read(CHUNK_BYTES):
+    while data := stream.read(archives.CHUNK_BYTES):
         call.send(request(chunk=data))
     call.end_requests()
-
-
-@contextlib.contextmanager
-def _input(path: str, what: str) -> Iterator[BinaryIO]:
-    """Open the archive: a file, or standard input unless that is a terminal."""
-    if not path:
-        if terminal.is_terminal(terminal.STDIN):
-            raise invalid(f"requested {what} from stdin, but stdin is empty")
-        yield sys.stdin.buffer
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(Path(path).open("rb"))
-        except (OSError, ValueError) as exc:
-            raise invalid(f"open {path}: {getattr(exc, 'strerror', None) or exc}") from None
-        yield stream
-
-
-@contextlib.contextmanager
-def _output(path: str) -> Iterator[int]:
-    """Open where the archive goes. A file appears when it is complete, and never in part."""
-    if not path:
-        yield terminal.STDOUT
-        return
-    final = Path(path)
-    replaces = not final.exists() or final.is_file()  # a device or pipe is written to, not replaced
-    written = final.with_name(f".{final.name}.{os.getpid()}.partial") if replaces else final
-    try:
-        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    except (OSError, ValueError) as exc:
-        raise invalid(f"failed to save image: {path}: {getattr(exc, 'strerror', None) or exc}") from None
-    try:
-        yield descriptor
-        if replaces:
-            os.fsync(descriptor)
-            written.rename(final)
-    except OSError as exc:
-        raise invalid(f"failed to save image: {path}: {exc.strerror or exc}") from exc
-    finally:
-        os.close(descriptor)
-        if replaces:
-            written.unlink(missing_ok=True)

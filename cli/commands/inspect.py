@@ -43,6 +43,13 @@ def _network(session: Session, name: str) -> dict[str, Any]:
     return network.show(session, name)
 
 
+def _volume(session: Session, name: str) -> dict[str, Any]:
+    from cli.commands import volume
+    from cli.views import volume as view
+
+    return view.inspect(volume.get(session, name))
+
+
 def _service(session: Session, name: str) -> dict[str, Any]:
     from cli.commands import service_change
     from cli.views import service as view
@@ -83,6 +90,7 @@ def _config(session: Session, name: str) -> dict[str, Any]:
 KINDS: dict[str, Callable[[Session, str], dict[str, Any]]] = {
     "image": _image,
     "network": _network,
+    "volume": _volume,
     "service": _service,
     "task": _task,
     "node": _node,

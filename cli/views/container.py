@@ -108,14 +108,14 @@ def networks(container: pb.Container) -> list[str]:
     return joined or [endpoint.network for endpoint in asked.endpoints] or [asked.mode or "bridge"]
 
 
-def _mount_name(mount: spec_pb.Mount) -> str:
-    return mount.target if mount.type == spec_pb.MOUNT_TYPE_TMPFS else mount.source
-
-
 def row(container: pb.Container, now: datetime, *, full: bool) -> dict[str, Any]:
     """Make a row of `ps`."""
     asked = container.spec
-    mounts = [_mount_name(mount) for mount in asked.mounts if mount.type != spec_pb.MOUNT_TYPE_TMPFS]
+    mounts = [
+        point.name or point.source
+        for point in container.mount_points
+        if point.type != spec_pb.MOUNT_TYPE_TMPFS
+    ]
     shown_ports = ""
     if container.status.state in LIVE:
         shown_ports = ports.listed(container.status.network.ports, asked.network.expose)
@@ -133,7 +133,7 @@ def row(container: pb.Container, now: datetime, *, full: bool) -> dict[str, Any]
         "Labels": label_list(asked.labels),
         "Label": lambda name: asked.labels.get(name, ""),
         "Mounts": ",".join(shorten(name, MOUNT_WIDTH, full=full) for name in mounts),
-        "LocalVolumes": str(sum(mount.type == spec_pb.MOUNT_TYPE_VOLUME for mount in asked.mounts)),
+        "LocalVolumes": str(sum(bool(point.name) for point in container.mount_points)),
         "Networks": ",".join(networks(container)),
         "HealthStatus": health(container),
         "Platform": asked.platform or "linux",

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Any
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2 as spec_pb
 from cli.views import container as view
-from cli.views import host_config, ports
+from cli.views import host_config, mounts, ports
 from cli.views.values import nanoseconds, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MOUNTS = {
-    spec_pb.MOUNT_TYPE_BIND: "bind",
-    spec_pb.MOUNT_TYPE_VOLUME: "volume",
-    spec_pb.MOUNT_TYPE_TMPFS: "tmpfs",
-    spec_pb.MOUNT_TYPE_IMAGE: "image",
-}
 _ACTIONS = {
     spec_pb.HEALTH_ACTION_RESTART: "restart",
     spec_pb.HEALTH_ACTION_KILL: "kill",
@@ -50,7 +44,7 @@ def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
     if size:
         shown["SizeRw"] = container.size_rw_bytes
         shown["SizeRootFs"] = container.size_root_bytes
-    shown["Mounts"] = [mount(entry) for entry in container.spec.mounts]
+    shown["Mounts"] = [mount(point) for point in container.mount_points]
     shown["Config"] = _config(container)
     shown["NetworkSettings"] = _network_settings(container)
     return shown
@@ -88,19 +82,20 @@ def _state(container: pb.Container) -> dict[str, Any]:
     return shown
 
 
-def mount(entry: spec_pb.Mount) -> dict[str, Any]:
+def mount(point: pb.MountPoint) -> dict[str, Any]:
     """Show a mount as a container's list of them has it."""
-    shown: dict[str, Any] = {"Type": _MOUNTS.get(entry.type, "volume")}
-    if entry.type == spec_pb.MOUNT_TYPE_VOLUME:
-        shown["Name"] = entry.source
-        shown["Driver"] = entry.volume_driver or "local"
-    shown["Source"] = "" if entry.type == spec_pb.MOUNT_TYPE_VOLUME else entry.source
+    shown: dict[str, Any] = {"Type": mounts.kind(point.type)}
+    if point.type == spec_pb.MOUNT_TYPE_VOLUME:
+        shown["Name"] = point.name
+    shown["Source"] = point.source
+    shown["Destination"] = point.destination
+    if point.type == spec_pb.MOUNT_TYPE_VOLUME:
+        shown["Driver"] = point.driver
     return {
         **shown,
-        "Destination": entry.target,
-        "Mode": "ro" if entry.read_only else "",
-        "RW": not entry.read_only,
-        "Propagation": entry.propagation or ("rprivate" if entry.type == spec_pb.MOUNT_TYPE_BIND else ""),
+        "Mode": "ro" if point.read_only else "",
+        "RW": not point.read_only,
+        "Propagation": point.propagation,
     }
 
 
@@ -121,9 +116,9 @@ def _config(container: pb.Container) -> dict[str, Any]:
         "Cmd": list(spec.cmd) or None,
         "Image": spec.image,
         "Volumes": {
-            entry.target: {}
-            for entry in spec.mounts
-            if entry.type == spec_pb.MOUNT_TYPE_VOLUME and not entry.source
+            point.destination: {}
+            for point in container.mount_points
+            if point.type == spec_pb.MOUNT_TYPE_VOLUME and point.anonymous
         }
         or None,
         "WorkingDir": spec.working_dir,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.container.v1 import spec_pb2 as pb
-from cli.views import ports
+from cli.views import mounts, ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,8 @@ def build(container: container_pb2.Container) -> dict[str, Any]:
     """Show what was asked of the host."""
     spec = container.spec
     return {
-        "Binds": [bind(mount) for mount in spec.mounts if mount.type == pb.MOUNT_TYPE_BIND] or None,
+        "Binds": mounts.binds(spec.mounts),
+        "Mounts": mounts.others(spec.mounts),
         "LogConfig": {
             "Type": spec.log.driver or "k8s-file",
             "Config": dict(sorted(spec.log.options.items())),
@@ -58,15 +59,6 @@ def build(container: container_pb2.Container) -> dict[str, Any]:
         **_isolation(spec.security),
         **_limits(spec.resources),
     }
-
-
-def bind(mount: pb.Mount) -> str:
-    """Write a bind as -v takes it."""
-    options = [
-        *(["ro"] if mount.read_only else []),
-        *([mount.propagation] if mount.propagation else []),
-    ]
-    return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
 
 
 def tmpfs_options(mount: pb.Mount) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.swarm.v1 import objects_pb2 as objects
-from cli.views import container_inspect
+from cli.views import container_inspect, mounts
 from cli.views.values import nanoseconds
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _container(task: objects.TaskSpec) -> dict[str, Any]:
 
 def _mount(mount: container_pb.Mount) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "Type": container_inspect.mount(mount)["Type"],
+        "Type": mounts.kind(mount.type),
         "Source": mount.source,
         "Target": mount.target,
         "ReadOnly": mount.read_only,

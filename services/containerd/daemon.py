@@ -11,11 +11,12 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beeyard.container.v1 import container_pb2_grpc
+from beeyard.container.v1 import container_pb2_grpc, volume_pb2_grpc
 from beeyard.system.v1 import system_pb2_grpc
 from services.containerd import execs_left, hostfacts
 from services.containerd.api.containers import ContainerService, Parts
 from services.containerd.api.system import SystemService
+from services.containerd.api.volumes import VolumeService
 from services.containerd.cgroups import attach_speed, hierarchy
 from services.containerd.cgroups.control import Control
 from services.containerd.engine import Engine
@@ -44,6 +45,7 @@ from services.containerd.runtime.watch import Watcher
 from services.containerd.seccomp.filters import Filters
 from services.containerd.update import Updates
 from services.containerd.upkeep import Upkeep
+from services.containerd.volumes.copies import Copies
 from services.containerd.volumes.local import LocalDriver
 from services.containerd.volumes.mounts import ContainerMounts
 from services.containerd.volumes.store import VolumeStore
@@ -90,9 +92,10 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             init_died=lambda container_id: _tell_init_died(engine, container_id),
         )
         stack.callback(watcher.close)
+        driver = LocalDriver(machine.layout)
         volumes = Volumes(
             VolumeStore(store.database),
-            LocalDriver(machine.layout),
+            driver,
             users=lambda: engine.records(),  # noqa: PLW0108 (made below)
             publish=events.publish,
             clock=clock,
@@ -160,6 +163,10 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                 )
             ),
             follows={"WaitContainer", "AttachContainer", "Exec", "GetLogs", "GetStats", "WatchEvents"},
+        )
+        server.add(
+            volume_pb2_grpc.add_VolumeServiceServicer_to_server,
+            VolumeService(volumes, Copies(volumes, driver, system.new_hex_id)),
         )
         server.add(
             system_pb2_grpc.add_SystemServiceServicer_to_server,

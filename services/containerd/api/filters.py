@@ -68,7 +68,7 @@ def matches_event(event: ContainerEvent, filters: Mapping[str, tuple[str, ...]])
     for key, values in filters.items():
         match key:
             case "container":
-                fits = any(event.id.startswith(value) or attributes.get("name") == value for value in values)
+                fits = any(_is_container(event, value) for value in values)
             case "event":
                 words = event.words  # "health_status: healthy" is also asked for as "health_status"
                 fits = words in values or words.partition(":")[0] in values
@@ -77,24 +77,20 @@ def matches_event(event: ContainerEvent, filters: Mapping[str, tuple[str, ...]])
             case "label":
                 fits = any(_has_label(attributes, value) for value in values)
             case "type":
-                fits = "container" in values
-            case (
-                "daemon"
-                | "network"
-                | "node"
-                | "plugin"
-                | "scope"
-                | "secret"
-                | "service"
-                | "volume"
-                | "config"
-            ):
+                fits = event.type in values
+            case "volume":
+                fits = event.type == "volume" and event.id in values
+            case "daemon" | "network" | "node" | "plugin" | "scope" | "secret" | "service" | "config":
                 fits = False
             case _:
                 raise _invalid(f"unknown filter {key!r}")
         if not fits:
             return False
     return True
+
+
+def _is_container(event: ContainerEvent, value: str) -> bool:
+    return event.type == "container" and (event.id.startswith(value) or event.attributes.get("name") == value)
 
 
 def _ancestor(record: Record, value: str, _find: object) -> bool:
@@ -177,7 +173,7 @@ def _status(record: Record, value: str, _find: object) -> bool:
 
 
 def _volume(record: Record, value: str, _find: object) -> bool:
-    return any(value in (mount.source, mount.target) for mount in record.spec.mounts)
+    return any(value in (point.mount.source, point.mount.target) for point in record.mounts)
 
 
 def _isolation(_record: Record, value: str, _find: object) -> bool:

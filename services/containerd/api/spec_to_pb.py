@@ -22,7 +22,7 @@ _HEALTH_ACTIONS = {
     model.HealthAction.KILL: spec_pb2.HEALTH_ACTION_KILL,
     model.HealthAction.STOP: spec_pb2.HEALTH_ACTION_STOP,
 }
-_MOUNT_TYPES = {
+MOUNT_TYPES = {
     model.MountKind.BIND: spec_pb2.MOUNT_TYPE_BIND,
     model.MountKind.VOLUME: spec_pb2.MOUNT_TYPE_VOLUME,
     model.MountKind.TMPFS: spec_pb2.MOUNT_TYPE_TMPFS,
@@ -163,7 +163,7 @@ def _network(network: model.Network) -> spec_pb2.Network:
 
 def _mount(mount: model.Mount) -> spec_pb2.Mount:
     return spec_pb2.Mount(
-        type=_MOUNT_TYPES[mount.kind],
+        type=MOUNT_TYPES[mount.kind],
         source=mount.source,
         target=mount.target,
         read_only=mount.read_only,

@@ -8,13 +8,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from beeyard.container.v1 import container_pb2
 from services.containerd.api import spec_to_pb
+from services.containerd.model.spec import MountKind
 from services.containerd.model.status import HealthState, State
 from services.containerd.ocispec import resolve
+from services.containerd.volumes.core.volume import LOCAL
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.containerd.model.events import ContainerEvent
+    from services.containerd.model.mounts import MountPoint
     from services.containerd.model.status import Health, NetworkStatus, Record
     from services.containerd.runtime.layout import Layout
 
@@ -65,6 +68,22 @@ def container(record: Record, layout: Layout, *, readable_log: bool) -> containe
         log_path=str(layout.log(record.id)) if readable_log else "",
         bundle_path=str(layout.bundle(record.id).path),
         argv=resolve.command(spec, image).argv,
+        mount_points=[_mount_point(point, layout) for point in record.mounts],
+    )
+
+
+def _mount_point(point: MountPoint, layout: Layout) -> container_pb2.MountPoint:
+    mount = point.mount
+    volume = mount.kind is MountKind.VOLUME
+    return container_pb2.MountPoint(
+        type=spec_to_pb.MOUNT_TYPES[mount.kind],
+        name=mount.source if volume else "",
+        source=str(layout.volume_place(mount.source)) if volume else mount.source,
+        destination=mount.target,
+        driver=(mount.volume_driver or LOCAL) if volume else "",
+        read_only=mount.read_only,
+        propagation=mount.propagation or ("rprivate" if mount.kind is MountKind.BIND else ""),
+        anonymous=point.anonymous,
     )
 
 
@@ -72,7 +91,7 @@ def event(item: ContainerEvent) -> container_pb2.Event:
     """Return an event."""
     return container_pb2.Event(
         time=timestamp(item.at),
-        type="container",
+        type=item.type,
         action=item.words,
         id=item.id,
         attributes=dict(item.attributes),

@@ -31,7 +31,6 @@ class Action(StrEnum):
     TOP = "top"
     COMMIT = "commit"
     EXPORT = "export"
-    EXPORT = "export"
     DESTROY = "destroy"
     MOUNT = "mount"
     UNMOUNT = "unmount"

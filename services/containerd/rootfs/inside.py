@@ -117,16 +117,20 @@ class Inside:
         Raises:
             errors.Invalid: It would.
         """
-        try:
-            fd = syscalls.open_in_root(self._fd, path, os.O_PATH)
-        except OSError as exc:
-            if exc.errno == errno.ELOOP:
-                raise _not_a_directory(path, exc) from exc
-            return  # the runtime makes it, below the same root
-        try:
-            self._refuse_proc(path, fd, "mount target")
-        finally:
-            os.close(fd)
+        there = path.rstrip("/")
+        while there:  # what is missing is made by the runtime, below what is there
+            try:
+                fd = syscalls.open_in_root(self._fd, there, os.O_PATH)
+            except OSError as exc:
+                if exc.errno == errno.ELOOP:
+                    raise _not_a_directory(path, exc) from exc
+                there = there.rpartition("/")[0]
+                continue
+            try:
+                self._refuse_proc(path, fd, "mount target")
+            finally:
+                os.close(fd)
+            return
 
     def _open_or_make(self, so_far: str, parent: int, part: str, uid: int, gid: int) -> int:
         try:

@@ -149,6 +149,15 @@ class Layout:
         """Return the fifo on which a created container waits."""
         return self.runtime_root / container_id / "exec.fifo"
 
+    def volume_data(self, name: str) -> Path:
+        """Return where the content of a plain volume is."""
+        return self.volumes / name / "_data"
+
+    def volume_place(self, name: str) -> Path:
+        """Return where the content of a volume is, or will be while it is mounted."""
+        plain = self.volume_data(name)
+        return plain if plain.parent.is_dir() else self.volume_mounts / name
+
     def make(self) -> None:
         """Make the directories; only root may enter (CVE-2021-41091)."""
         for directory in (

@@ -49,6 +49,8 @@ class LocalDriver:
     """Makes, mounts and removes what is behind volumes."""
 
     def __init__(self, layout: Layout) -> None:
+        self.directory = layout.volume_data
+        """Returns where the content of a plain volume is."""
         self._volumes = layout.volumes
         self._mounts = layout.volume_mounts
         self._mounting = threading.Lock()
@@ -59,10 +61,6 @@ class LocalDriver:
         if local_options.parse(volume.options) is None:
             return self.directory(volume.name)
         return self._mounts / volume.name
-
-    def directory(self, name: str) -> Path:
-        """Return where the content of a plain volume is."""
-        return self._volumes / name / _DATA
 
     def make(self, volume: Volume) -> None:
         """Make the directory of a plain volume."""

@@ -156,7 +156,7 @@ class Volumes:
             self.tell(after, Action.CREATE)
         return after
 
-    async def remove(self, name: str, *, last_user: str = "") -> None:
+    async def remove(self, name: str, *, last_user: str = "", missing_is_fine: bool = False) -> None:
         """Remove a volume with its content; `last_user` is a container that goes and does not count.
 
         Raises:
@@ -166,21 +166,40 @@ class Volumes:
         async with self.turn(name):
             found = self._volumes.get(name)
             if found is None or found.stage is not Stage.REMOVING:
-                found = self.find(name)
+                try:
+                    found = self.find(name)
+                except errors.NotFound:
+                    if missing_is_fine:
+                        return
+                    raise
             self._refuse_used(name, last_user)
             await self._remove(found)
 
-    async def prune(self, wanted: Mapping[str, tuple[str, ...]]) -> list[str]:
-        """Remove the volumes that no container has and that match; return their names."""
-        chosen = [found.name for found in self.all() if filters.matches_prune(found, wanted)]
-        removed: list[str] = []
-        for name in chosen:
-            try:
-                await self.remove(name)
-            except (errors.FailedPrecondition, errors.NotFound):
-                continue  # in use, or gone meanwhile
-            removed.append(name)
-        return removed
+    async def remove_unused(self, name: str) -> bool:
+        """Remove a volume if no container has it any more; return whether it went."""
+        try:
+            await self.remove(name)
+        except (errors.FailedPrecondition, errors.NotFound):
+            return False
+        return True
+
+    async def abandon(self, name: str) -> None:
+        """Remove a volume whose content was never complete."""
+        async with self.turn(name):
+            found = self._volumes.get(name)
+            if found is not None and found.stage is Stage.RECEIVING:
+                await self._remove(found)
+
+    def prunable(self, wanted: Mapping[str, tuple[str, ...]]) -> list[Volume]:
+        """Return the volumes that no container has and that match."""
+        counts = self.counts()
+        return [
+            found for found in self.all() if filters.matches_prune(found, wanted) and not counts[found.name]
+        ]
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a record of that name, whatever is under way with it."""
+        return name in self._volumes
 
     def tell(self, about: Volume, action: Action, **attributes: str) -> None:
         """Publish an event about a volume."""

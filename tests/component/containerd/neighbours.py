@@ -54,6 +54,7 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
         self.lower = directory / "lower"
         make_rootfs(self.lower)
         self.commits: list[snapshot_pb2.CommitImageRequest] = []
+        self.views: set[str] = set()
         self.commit_gate = asyncio.Event()
         self.commit_gate.set()
         self.config = image_pb2.ImageConfig(cmd=["sh"], env=["FROM_IMAGE=1"])
@@ -76,6 +77,11 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
     async def PrepareSnapshot(
         self, request: snapshot_pb2.PrepareSnapshotRequest, context: Any
     ) -> snapshot_pb2.PrepareSnapshotResponse:
+        if request.read_only:
+            if request.image not in (IMAGE, IMAGE_ID):
+                raise errors.NotFound(f"no such image: {request.image}", reason="IMAGE_NOT_FOUND")
+            self.views.add(request.key)
+            return snapshot_pb2.PrepareSnapshotResponse(mounts=[self._mount(request.key)], image_id=IMAGE_ID)
         for name in ("upper", "work"):
             (self.layer(request.key) / name).mkdir(parents=True, exist_ok=True)
         return snapshot_pb2.PrepareSnapshotResponse(mounts=[self._mount(request.key)], image_id=IMAGE_ID)
@@ -83,13 +89,14 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
     async def GetMounts(
         self, request: snapshot_pb2.GetMountsRequest, context: Any
     ) -> snapshot_pb2.GetMountsResponse:
-        if request.key not in self.layer_keys():
+        if request.key not in self.layer_keys() | self.views:
             raise errors.NotFound("no such snapshot", reason="SNAPSHOT_NOT_FOUND")
         return snapshot_pb2.GetMountsResponse(mounts=[self._mount(request.key)])
 
     async def RemoveSnapshot(
         self, request: snapshot_pb2.RemoveSnapshotRequest, context: Any
     ) -> snapshot_pb2.RemoveSnapshotResponse:
+        self.views.discard(request.key)
         shutil.rmtree(self.layer(request.key), ignore_errors=True)
         return snapshot_pb2.RemoveSnapshotResponse()
 
@@ -125,6 +132,8 @@ class FakeImaged(image_pb2_grpc.ImageServiceServicer, snapshot_pb2_grpc.Snapshot
         return snapshot_pb2.GetUsageResponse(size_bytes=4096, inode_count=1)
 
     def _mount(self, key: str) -> snapshot_pb2.Mount:
+        if key in self.views:
+            return snapshot_pb2.Mount(type="bind", source=str(self.lower), options=["rbind", "ro"])
         layer = self.layer(key)
         return snapshot_pb2.Mount(
             type="overlay",

@@ -14,6 +14,7 @@ from services.containerd.logs.options import LogPolicy
 from services.containerd.model import check
 from services.containerd.model.events import Action, ContainerEvent
 from services.containerd.model.image import ImageConfig
+from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import (
     ContainerSpec,
     Endpoint,
@@ -177,7 +178,9 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 def record(name: str = "web", **fields: Any) -> Record:
     spec = fields.pop("spec", GOOD)
-    return Record(id="ab" * 32, name=name, created_at=fields.pop("created_at", NOW), spec=spec, **fields)
+    mounts = tuple(MountPoint(mount=mount) for mount in spec.mounts)
+    created_at = fields.pop("created_at", NOW)
+    return Record(id="ab" * 32, name=name, created_at=created_at, spec=spec, mounts=mounts, **fields)
 
 
 @pytest.mark.parametrize(

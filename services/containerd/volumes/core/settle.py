@@ -64,7 +64,9 @@ def settle(
                 points[point.mount.target] = _taken(point, read_only=source.read_only)
     for mount in own:
         target = normal(mount.target)
-        points[target] = _own(replace(mount, target=target), new_name)
+        # Of an image too the runtime must be told: one of them takes no restriction over from what it binds.
+        read_only = mount.read_only or mount.kind is MountKind.IMAGE
+        points[target] = _own(replace(mount, target=target, read_only=read_only), new_name)
     for path in image_volumes:
         target = normal(path)
         if target in points:

@@ -65,8 +65,15 @@ def container() -> pb.Container:
                 extra_hosts=["db:10.0.0.1"],
             ),
             mounts=[
-                spec.Mount(type=spec.MOUNT_TYPE_BIND, source="/data", target="/srv/data", read_only=True),
+                spec.Mount(
+                    type=spec.MOUNT_TYPE_BIND,
+                    source="/data",
+                    target="/srv/data",
+                    read_only=True,
+                    bind_create_source=True,
+                ),
                 spec.Mount(type=spec.MOUNT_TYPE_VOLUME, source="a-volume-with-a-name", target="/var"),
+                spec.Mount(type=spec.MOUNT_TYPE_BIND, source="/opt", target="/opt", propagation="rslave"),
                 spec.Mount(type=spec.MOUNT_TYPE_TMPFS, target="/run", tmpfs_size_bytes=1024),
             ],
             security=spec.Security(
@@ -77,6 +84,30 @@ def container() -> pb.Container:
             ),
             log=spec.LogConfig(options={"max-size": "1m"}),
         ),
+        mount_points=[
+            pb.MountPoint(
+                type=spec.MOUNT_TYPE_BIND,
+                source="/data",
+                destination="/srv/data",
+                read_only=True,
+                propagation="rprivate",
+            ),
+            pb.MountPoint(
+                type=spec.MOUNT_TYPE_VOLUME,
+                name="a-volume-with-a-name",
+                source="/var/lib/beeyard/containerd/volumes/a-volume-with-a-name/_data",
+                destination="/var",
+                driver="local",
+            ),
+            pb.MountPoint(
+                type=spec.MOUNT_TYPE_VOLUME,
+                name="0" * 64,
+                source=f"/var/lib/beeyard/containerd/volumes/{'0' * 64}/_data",
+                destination="/anonymous",
+                driver="local",
+                anonymous=True,
+            ),
+        ],
         status=pb.ContainerStatus(
             state=pb.CONTAINER_STATE_RUNNING,
             pid=4242,
