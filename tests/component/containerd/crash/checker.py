@@ -62,6 +62,11 @@ def _faults_of_run(entry: pb.Container, parts: Parts) -> list[str]:
         faults.append(f"runs with {len(parts.conmons)} conmons")
     if parts.exit_file:
         faults.append("runs, and has an exit file")
+    is_paused = entry.status.state == pb.CONTAINER_STATE_PAUSED
+    if parts.frozen is not is_paused:
+        faults.append(
+            "is said to be paused, and is not" if is_paused else "is frozen, and nobody has paused it"
+        )
     if parts.init and parts.init != entry.status.pid:
         faults.append(f"has the init {parts.init}, and is said to have {entry.status.pid}")
     faults += [

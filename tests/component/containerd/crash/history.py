@@ -34,7 +34,12 @@ class Outcome(Enum):
     """By the crash: nobody knows."""
 
 
-_QUIET = frozenset({"exec", "exec_detached", "exec_missing", "attach", "wait", "rename", "update", "logs"})
+_QUIET = frozenset(
+    {
+        *("exec", "exec_detached", "exec_missing", "attach", "wait", "rename", "update", "logs"),
+        *("check", "commit"),
+    }
+)
 """Calls that do not end a run."""
 _LIVE = frozenset({Place.UP, Place.PAUSED})
 
@@ -61,6 +66,8 @@ class History:
 
     def after(self, kind: str, outcome: Outcome) -> None:
         """Take a call into account."""
+        if kind == "check" and self.container.fails_checks:
+            self.harmed()
         if outcome is Outcome.REFUSED:
             if kind == "start":
                 self.told = None  # a start that failed has an exit code of its own

@@ -38,6 +38,8 @@ class Parts:
     """Inode of its network namespace, as netd holds it."""
     conmons: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    frozen: bool = False
+    """Its processes stand still."""
     members: set[int] = field(default_factory=set)
     execs: dict[str, list[int]] = field(default_factory=dict)
     """Pids of conmon, by exec directory; for a directory without one, none; one without a directory is a fault."""
@@ -151,9 +153,17 @@ def _groups(places: Places, seen: Seen) -> None:
                 continue
             parts = seen.of(group.name)
             parts.groups.append(str(group.relative_to(CGROUPS)))
+            parts.frozen = parts.frozen or _is_frozen(group)
             for below, _, _ in os.walk(group):
                 with contextlib.suppress(OSError):
                     parts.members.update(map(int, Path(below, "cgroup.procs").read_text().split()))
+
+
+def _is_frozen(group: Path) -> bool:
+    for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        with contextlib.suppress(OSError):
+            return (group / name).read_text().strip() != thawed
+    return False
 
 
 def _processes(places: Places, seen: Seen) -> None:

@@ -74,6 +74,10 @@ def _thinks_that_everything_was_lost() -> Patch:
     return mock.patch.object(recover, "_resume_up", lost)
 
 
+def _leaves_frozen() -> Patch:
+    return mock.patch.object(Control, "is_frozen", return_value=False)
+
+
 def _forgets_stops() -> Patch:
     return mock.patch.object(asks, "send_stop", return_value=[])
 
@@ -106,6 +110,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         Mutation(patch=_leaves_execs),
         Mutation(patch=_does_not_look_after_a_crash),
         Mutation(patch=_thinks_that_everything_was_lost),
+        Mutation(patch=_leaves_frozen, seeds=(84, 127)),
         Mutation(patch=_forgets_stops),
         Mutation(patch=_does_not_write_records),
         Mutation(patch=_misreads_exit_codes),

@@ -137,6 +137,13 @@ class Player:
         request = pb.UpdateContainerRequest(container=self._name, resources=resources)
         await client.call(self._stub.UpdateContainer(request))
 
+    async def _commit(self, op: Op) -> None:
+        request = pb.CommitContainerRequest(container=self._name, no_pause=not op.value % 4)
+        await client.call(self._stub.CommitContainer(request))
+
+    async def _check(self, _op: Op) -> None:
+        await client.call(self._stub.CheckHealth(pb.CheckHealthRequest(container=self._name)))
+
     async def _logs(self, op: Op) -> None:
         request = pb.GetLogsRequest(container=self._name, follow=bool(op.value % 2))
         await self._follow(self._stub.GetLogs(request))

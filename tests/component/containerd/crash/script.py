@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from beeyard.container.v1 import spec_pb2
 from services.containerd.lifecycle import faults
 
-POINTS = (*faults.POINTS, *faults.EXEC_POINTS)
+POINTS = (*faults.POINTS, *faults.EXEC_POINTS, *faults.HEALTH_POINTS, *faults.COMMIT_POINTS)
 THINK_MS_MAX = 60
 KILL_MS_MAX = 700
 RECOVERY_KILL_MS_MAX = 250
@@ -67,6 +67,8 @@ class Container:
     auto_remove: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     """Of the specification, beside those above."""
+    fails_checks: bool = False
+    """A check of its health ends its run."""
     ops: tuple[Op, ...]
 
 
@@ -109,6 +111,8 @@ _NEEDED = {
     "exit": ("start", "stop"),
     "remove": ("remove",),
     "exec": ("start", "exec"),
+    "health": ("start", "check", "check"),
+    "commit": ("start", "commit", "commit"),
 }
 """The calls without which a fault point is not reached, by its first word."""
 
@@ -122,7 +126,11 @@ def plan(seed: int) -> Plan:
     if point:
         needed = _NEEDED.get(point.partition(".")[0], ("start",))
         containers[0] = _with(containers[0], needed)
+        if needed[-1] == "check":
+            containers[0] = _checked(rng, containers[0], fails=point == "health.stop_recorded")
         times = rng.choice((1, 1, 1, 2))
+        if point == "health.stop_recorded":
+            times = 1  # who has been stopped for its health is not checked again
         first = Death(fault=f"{point}:{times}")
     else:
         first = Death(after_ms=rng.randrange(KILL_MS_MAX))
@@ -174,7 +182,7 @@ def _container(rng: random.Random, number: int, seed: int) -> Container:
 
 _LATER = (
     "stop", "stop", "kill", "terminate", "restart", "pause", "unpause", "remove", "remove", "exec", "exec",
-    "exec_detached", "exec_missing", "attach", "start", "wait", "rename", "update", "logs",
+    "exec_detached", "exec_missing", "attach", "start", "wait", "rename", "update", "logs", "commit",
 )  # fmt: skip
 
 
@@ -195,14 +203,18 @@ def _with(container: Container, needed: tuple[str, ...]) -> Container:
     ops = (*(Op(kind=kind, think_ms=5, value=1) for kind in needed), *container.ops)
     if needed[0] != "start":
         ops = (container.ops[0], *ops) if container.ops else ops
-    return Container(
-        name=container.name,
-        program=program,
-        restart=container.restart,
-        auto_remove=container.auto_remove,
-        fields=container.fields,
-        ops=ops,
+    return replace(container, program=program, ops=ops)
+
+
+def _checked(rng: random.Random, container: Container, *, fails: bool) -> Container:
+    """Return a container with a health check, which runs when it is asked for."""
+    health = spec_pb2.HealthCheck(
+        test=("CMD", "false") if fails else ("CMD", "true"),
+        interval_ms=600_000,
+        retries=1,
+        on_failure=rng.choice((spec_pb2.HEALTH_ACTION_KILL, spec_pb2.HEALTH_ACTION_STOP)),
     )
+    return replace(container, fields={**container.fields, "health": health}, fails_checks=fails)
 
 
 def _downtime(rng: random.Random) -> Downtime:

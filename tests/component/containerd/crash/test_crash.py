@@ -28,7 +28,9 @@ async def test_nothing_is_lost_and_nothing_is_left(first: int) -> None:
         assert not [point for point in POINTS if not _died_at[point]], "every point has killed a daemon"
 
 
-@pytest.mark.parametrize("name", ["leaves_mounts", "leaves_processes", "does_not_write_records"])
+@pytest.mark.parametrize(
+    "name", ["leaves_mounts", "leaves_processes", "leaves_frozen", "does_not_write_records"]
+)
 async def test_what_is_broken_is_found(name: str) -> None:
     """Rounds in which nothing can go wrong find nothing. More of them: `... --mutate NAME`."""
     with Zygote() as zygote:
