@@ -51,6 +51,7 @@ class Joined:
         stdin: Send standard input.
         tty: The process has a terminal.
         kill: Signals that come to us are sent on by this; without it they end us.
+        received: Counts the output, by stream, for one who goes on after an outage.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Joined:
         stdin: bool,
         tty: bool,
         kill: Kill | None,
+        received: dict[pb.OutputStream.ValueType, int] | None = None,
     ) -> None:
+        self._received = {} if received is None else received
         self._channel = channel
         self._call: Call[Any, Any] = call
         self._request: Any = request
@@ -106,6 +109,8 @@ class Joined:
                 case "output":
                     stderr = response.output.stream == pb.OUTPUT_STREAM_STDERR
                     terminal.write(terminal.STDERR if stderr else terminal.STDOUT, response.output.data)
+                    so_far = self._received.get(response.output.stream, 0)
+                    self._received[response.output.stream] = so_far + len(response.output.data)
                 case "exit" | "detached":
                     self._stdin = False
                     last: pb.AttachContainerResponse | pb.ExecResponse = response

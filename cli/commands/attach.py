@@ -50,12 +50,12 @@ def attach(session: Session, container: str, detach_keys: str, *, no_stdin: bool
         stderr=True,
         detach_keys=detach_keys,
     )
-    call = foreground.open_streams(session, wanted)
+    opened = foreground.open_streams(session, wanted)
     if tty and (size := terminal.size()) is not None:
         # A size that changes makes the program draw itself; the second is the true one.
         for rows, columns in ((size.rows + 1, size.columns + 1), (size.rows, size.columns)):
-            call.post(pb.AttachContainerRequest(resize=pb.TerminalSize(rows=rows, columns=columns)))
-    ending = foreground.follow(session, call, wanted, tty=tty, sig_proxy=sig_proxy)
+            opened.call.post(pb.AttachContainerRequest(resize=pb.TerminalSize(rows=rows, columns=columns)))
+    ending = foreground.follow(session, opened, wanted, tty=tty, sig_proxy=sig_proxy)
     if ending is None:
         print("read escape sequence", file=sys.stderr)
         return 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 120.0
 KILL_TIMEOUT_S = 15.0
+MISSED = "Warning: output may be missing here: the log does not have all that was written while the daemon was away"
 _LIVING = frozenset({pb.CONTAINER_STATE_RUNNING, pb.CONTAINER_STATE_PAUSED, pb.CONTAINER_STATE_RESTARTING})
 
 
@@ -50,7 +51,7 @@ def start(
 
 def follow(
     session: Session,
-    call: Attached,
+    opened: Opened,
     wanted: pb.AttachOpen,
     *,
     tty: bool,
@@ -59,12 +60,15 @@ def follow(
 ) -> pb.ExitStatus | None:
     """Join the open streams to the caller's until the process ends, and return how; None if the user detached.
 
-    A daemon that is away for a moment is waited for: what is written meanwhile is in the log only.
+    A daemon that is away for a moment is waited for. What is written meanwhile is taken from the log, if we were
+    attached before the start, so that it is known how much of it has arrived.
 
     Raises:
         errors.BeeyardError: It could not be started, or the streams are lost.
     """
     request = pb.StartContainerRequest(container=wanted.container)
+    call, mark = opened.call, opened.mark
+    received: dict[pb.OutputStream.ValueType, int] = {}
     while True:
         begin = (
             (lambda: session.start(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S))
@@ -72,30 +76,63 @@ def follow(
             else None
         )
         try:
-            return join(session, call, wanted, tty=tty, sig_proxy=sig_proxy).run(begin)
+            joined = join(session, call, wanted, tty=tty, sig_proxy=sig_proxy, received=received)
+            return joined.run(begin)
         except errors.BeeyardError as exc:
             if not outage.is_outage(exc):
                 raise
             error = lost(exc, wanted.container)
+        if mark is not None:
+            wanted.resume.CopyFrom(
+                pb.AttachResume(
+                    mark=mark,
+                    stdout_bytes=received.get(pb.OUTPUT_STREAM_STDOUT, 0),
+                    stderr_bytes=received.get(pb.OUTPUT_STREAM_STDERR, 0),
+                )
+            )
         again, start = outage.retry(partial(_again, session, wanted, start), error)
         if again is None:
+            if mark is not None:
+                print(MISSED, file=sys.stderr)
             return outage.retry(partial(_ended, session, wanted.container), error)
-        call = again
+        call = again.call
+        if start is not None:
+            mark = again.mark
+        elif mark is not None and not again.resumed:
+            mark = None
+            print(MISSED, file=sys.stderr)
+
+
+class Opened(NamedTuple):
+    """Streams that are open."""
+
+    call: Attached
+    mark: Timestamp | None = None
+    """Nothing of the run to come was written before; None if it runs already."""
+    resumed: bool = False
+    """What was missed comes first."""
 
 
 def _again(
     session: Session, wanted: pb.AttachOpen, start: Start | None
-) -> tuple[Attached | None, Start | None]:
+) -> tuple[Opened | None, Start | None]:
     """Open the streams of a container anew, None if it has ended; and say whether it is still to be started."""
     try:
         status = locate.get(session, wanted.container).status
         if start is not None and not start.done(status):
+            wanted.ClearField("resume")
             return open_streams(session, wanted), start
+        if wanted.HasField("resume"):
+            opened = open_streams(session, wanted)
+            if opened.resumed:
+                return opened, None
+            opened.call.cancel()
+            wanted.ClearField("resume")
         if status.state in _LIVING:
-            call = open_streams(session, wanted)
+            opened = open_streams(session, wanted)
             if locate.get(session, wanted.container).status.state in _LIVING:
-                return call, None
-            call.cancel()
+                return opened, None
+            opened.call.cancel()
     except errors.NotFound:
         pass  # removed, as --rm wants it
     return None, None
@@ -127,13 +164,14 @@ def with_size(wanted: pb.AttachOpen, *, tty: bool) -> None:
         wanted.size.CopyFrom(size)
 
 
-def open_streams(session: Session, wanted: pb.AttachOpen) -> Attached:
+def open_streams(session: Session, wanted: pb.AttachOpen) -> Opened:
     """Attach, and return when nothing can be missed any more."""
     call = session.start(api.Containers.AttachContainer)
     call.post(pb.AttachContainerRequest(open=wanted))
     for response in call:
         if response.WhichOneof("part") == "opened":
-            return call
+            mark = response.opened.mark if response.opened.HasField("mark") else None
+            return Opened(call, mark, response.opened.resumed)
         break
     raise errors.Internal("the daemon did not open the streams", reason="STREAM_CUT")
 
@@ -145,6 +183,7 @@ def join(
     *,
     tty: bool,
     sig_proxy: bool,
+    received: dict[pb.OutputStream.ValueType, int] | None = None,
 ) -> Joined:
     """Join the open streams to the caller's."""
 
@@ -159,6 +198,7 @@ def join(
         stdin=wanted.stdin,
         tty=tty,
         kill=kill if sig_proxy else None,
+        received=received,
     )
 
 

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api.beside import beside
-from services.containerd.api.follow import exit_to_pb
+from services.containerd.api.follow import exit_to_pb, is_over
+from services.containerd.api.status_to_pb import timestamp
+from services.containerd.logs import options as log_options
+from services.containerd.logs import output as log_output
+from services.containerd.logs.format import Stream
 from services.containerd.model.events import Action
+from services.containerd.model.status import Phase
 from services.containerd.streams import detach
 from services.containerd.streams.buffer import Channel
 from services.kit import errors
@@ -18,11 +23,14 @@ if TYPE_CHECKING:
 
     from services.containerd.engine import Engine
     from services.containerd.lifecycle.actor import Actor
+    from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.streams.hub import Client, Hub
+    from services.kit.seams import Clock
 
 STDIN_BYTES_MAX = 1 << 20
 """Of one message."""
 STREAMS = {Channel.STDOUT: pb.OUTPUT_STREAM_STDOUT, Channel.STDERR: pb.OUTPUT_STREAM_STDERR}
+LOGGED = {Stream.STDOUT: pb.OUTPUT_STREAM_STDOUT, Stream.STDERR: pb.OUTPUT_STREAM_STDERR}
 
 Typed: TypeAlias = "pb.AttachContainerRequest | pb.ExecRequest"
 Resize: TypeAlias = "Callable[[pb.TerminalSize], Awaitable[None]]"
@@ -75,8 +83,10 @@ class Typist:
 class Attaching:
     """Serves attached users."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, machine: Machine, clock: Clock) -> None:
         self._engine = engine
+        self._machine = machine
+        self._clock = clock
 
     async def serve(
         self, requests: AsyncIterator[pb.AttachContainerRequest]
@@ -93,17 +103,52 @@ class Attaching:
         typed = keys if wanted.stdin else None
         if wanted.HasField("size"):
             await resize(actor, wanted.size)
+        resumed = wanted.HasField("resume") and await self._has_all(actor, wanted.resume)
+        mark = None if actor.status.phase is Phase.UP else timestamp(self._clock.now())
         async with (
-            actor.hub.client(stdout=wanted.stdout, stderr=wanted.stderr) as client,
+            actor.hub.client(
+                stdout=wanted.stdout and not resumed, stderr=wanted.stderr and not resumed
+            ) as client,
             beside((typist := Typist(actor.hub, partial(resize, actor), client, typed)).serve(requests)),
         ):
-            yield pb.AttachContainerResponse(opened=pb.AttachOpened(tty=tty))
+            yield pb.AttachContainerResponse(opened=pb.AttachOpened(tty=tty, mark=mark, resumed=resumed))
             actor.tell(Action.ATTACH)
-            while (chunk := await client.read()) is not None:
-                channel, data = chunk
-                yield pb.AttachContainerResponse(output=pb.Output(stream=STREAMS[channel], data=data))
+            async for output in self._logged(actor, wanted, typist) if resumed else _read(client):
+                yield pb.AttachContainerResponse(output=output)
         if typist.detached:
             actor.tell(Action.DETACH)
             yield pb.AttachContainerResponse(detached=pb.Detached())
         else:
             yield pb.AttachContainerResponse(exit=exit_to_pb(actor.last_exit()))
+
+    async def _has_all(self, actor: Actor, resume: pb.AttachResume) -> bool:
+        policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
+        path = self._machine.layout.log(actor.record.id)
+        return (
+            policy.readable
+            and resume.HasField("mark")
+            and await log_output.has_all_since(path, resume.mark.ToNanoseconds(), policy.files_max)
+        )
+
+    async def _logged(self, actor: Actor, wanted: pb.AttachOpen, typist: Typist) -> AsyncIterator[pb.Output]:
+        """Yield what the user has missed and what comes, both from the log: so they meet without a seam."""
+        resume = wanted.resume
+        seen = {
+            **({Stream.STDOUT: resume.stdout_bytes} if wanted.stdout else {}),
+            **({Stream.STDERR: resume.stderr_bytes} if wanted.stderr else {}),
+        }
+        output = log_output.since(
+            self._machine.layout.log(actor.record.id),
+            resume.mark.ToNanoseconds(),
+            seen,
+            ended=lambda: typist.detached or is_over(actor.status),
+            clock=self._clock,
+        )
+        async for stream, data in output:
+            yield pb.Output(stream=LOGGED[stream], data=data)
+
+
+async def _read(client: Client) -> AsyncIterator[pb.Output]:
+    while (chunk := await client.read()) is not None:
+        channel, data = chunk
+        yield pb.Output(stream=STREAMS[channel], data=data)

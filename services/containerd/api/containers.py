@@ -76,7 +76,7 @@ class ContainerService(RefusedCalls):
         self._layers = Layers(parts.engine, parts.images, parts.control, parts.machine.cgroup_parent)
         self._files = Files(parts.engine, parts.files)
         self._moving = Moving(parts.engine)
-        self._attaching = Attaching(parts.engine)
+        self._attaching = Attaching(parts.engine, parts.machine, parts.clock)
         self._executing = Executing(parts.engine, parts.execs, parts.clock)
 
     async def CreateContainer(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.actor import Actor, Exit
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.logs.format import Line
+    from services.containerd.model.status import Status
     from services.kit.seams import Clock
 
 LINES_PER_MESSAGE_MAX = 1_000
@@ -99,11 +100,9 @@ class Following:
         attributes = _details(actor) if request.details else {}
         reader = Reader(self._machine.layout.log(actor.record.id), selection)
 
-        def ended() -> bool:
-            status = actor.status
-            return status.state in _NOT_RUNNING and status.phase in (Phase.IDLE, Phase.REMOVING)
-
-        async for lines in reader.read(follow=request.follow, ended=ended, clock=self._clock):
+        async for lines in reader.read(
+            follow=request.follow, ended=lambda: is_over(actor.status), clock=self._clock
+        ):
             for batch in _batches(lines):
                 yield pb.GetLogsResponse(lines=[_line(line, attributes) for line in batch])
 
@@ -135,6 +134,11 @@ class Following:
 
     def _left(self, until_s: float | None) -> float | None:
         return None if until_s is None else max(until_s - self._clock.now().timestamp(), 0.0)
+
+
+def is_over(status: Status) -> bool:
+    """Return whether no process of the container writes any more, nor will by itself."""
+    return status.state in _NOT_RUNNING and status.phase in (Phase.IDLE, Phase.REMOVING)
 
 
 def exit_to_pb(ended: Exit) -> pb.ExitStatus:

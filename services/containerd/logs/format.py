@@ -103,3 +103,12 @@ class Joiner:
         self._sizes.pop(stream, None)
         data = b"".join(part.data for part in parts)
         return Line(time_ns=parts[0].time_ns, stream=stream, data=data + b"\n" if newline else data)
+
+
+class Parts(Joiner):
+    """Joins nothing: what is written is what comes."""
+
+    def add(self, entry: Entry) -> Line | None:
+        """Return the part."""
+        newline = b"" if entry.partial else b"\n"
+        return Line(time_ns=entry.time_ns, stream=entry.stream, data=entry.data + newline)

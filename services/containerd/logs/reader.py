@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from services.containerd.logs import files
-from services.containerd.logs.format import Joiner, Line, Stream, parse
+from services.containerd.logs.format import Joiner, Line, Parts, Stream, parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -53,12 +53,13 @@ class Reader:
     Args:
         path: The file that is being written.
         selection: Which lines.
+        joined: Put the parts of a line together; else each comes as it was written.
     """
 
-    def __init__(self, path: Path, selection: Selection) -> None:
+    def __init__(self, path: Path, selection: Selection, *, joined: bool = True) -> None:
         self._path = path
         self._selection = selection
-        self._joiner = Joiner()
+        self._joiner = Joiner() if joined else Parts()
         self._file: BinaryIO | None = None
         self._rest = b""
         self._quiet_polls = 0

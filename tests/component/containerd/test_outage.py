@@ -75,10 +75,57 @@ async def test_followers_wait_for_the_daemon(own: Yard) -> None:
     await asyncio.sleep(1.0)
     _go(containers["kept"].status.pid)
     assert await runs[0].end() == (7, "begun\nended\n", "")
-    assert await runs[1].end() == (7, "begun\n", "")
+    code, out, err = await runs[1].end()
+    assert code == 7
+    # --rm may have taken the log away before it was asked for.
+    assert (out, err) == ("begun\nended\n", "") or (
+        out == "begun\n" and err.startswith("Warning: output may")
+    )
     assert await followers[0].end() == (0, "7\n7\n", "")
     assert await followers[1].end() == (0, "begun\nended\n", "")
     assert await followers[2].end() == (7, "ended\n", "")
+
+
+async def test_nothing_of_a_run_is_lost_or_repeated(own: Yard) -> None:
+    script = (
+        "i=0; while ! test -e /tmp/go; do echo line $i; echo error $i >&2; printf 'part ';"
+        " i=$((i+1)); sleep 0.01; done; printf last; exit 7"
+    )
+    options = ("--network", "none", "--name", "kept", "--log-opt", "max-size=8k", "--log-opt", "max-file=900")
+    run = Command(own, "run", *options, "busybox", "sh", "-c", script)
+    (container,) = await until_running(own, 1)
+    for _ in range(2):
+        await asyncio.sleep(0.7)
+        await own.kill_daemon()
+        await asyncio.sleep(0.5)
+        await own.start_daemon()
+    await asyncio.sleep(0.7)
+    _go(container.status.pid)
+    code, out, err = await run.end()
+    lines = await own.logs("kept")
+    written = {
+        stream: b"".join(line.data for line in lines if line.stream == stream).decode()
+        for stream in (pb.OUTPUT_STREAM_STDOUT, pb.OUTPUT_STREAM_STDERR)
+    }
+    assert code == 7
+    assert out == written[pb.OUTPUT_STREAM_STDOUT]
+    assert err == written[pb.OUTPUT_STREAM_STDERR]
+    assert out.endswith("part last")
+
+
+async def test_what_the_log_has_dropped_is_told(own: Yard) -> None:
+    script = "until test -e /tmp/go; do seq 1000; sleep 0.05; done; exit 7"
+    options = ("--network", "none", "--name", "kept", "--log-opt", "max-size=4k", "--log-opt", "max-file=2")
+    run = Command(own, "run", *options, "busybox", "sh", "-c", script)
+    (container,) = await until_running(own, 1)
+    await asyncio.sleep(2.5)
+    await own.kill_daemon()
+    await own.start_daemon()
+    await asyncio.sleep(0.5)
+    _go(container.status.pid)
+    code, _, err = await run.end()
+    assert code == 7
+    assert "output may be missing" in err
 
 
 @pytest.mark.parametrize("point", ["create.recorded", "start.recorded", "start.running_recorded"])

@@ -782,6 +782,7 @@ class Container(message.Message):
     SIZE_ROOT_BYTES_FIELD_NUMBER: builtins.int
     ARGV_FIELD_NUMBER: builtins.int
     MOUNT_POINTS_FIELD_NUMBER: builtins.int
+    EXEC_IDS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """64 hex digits."""
     name: builtins.str
@@ -818,6 +819,10 @@ class Container(message.Message):
     def mount_points(self) -> containers.RepeatedCompositeFieldContainer[MountPoint]:
         """What is mounted when it runs: its own mounts, volumes of its image, and those taken from other containers."""
 
+    @builtins.property
+    def exec_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of the execs that run in it."""
+
     def __init__(
         self,
         *,
@@ -834,10 +839,11 @@ class Container(message.Message):
         size_root_bytes: builtins.int = ...,
         argv: abc.Iterable[builtins.str] | None = ...,
         mount_points: abc.Iterable[MountPoint] | None = ...,
+        exec_ids: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "mount_points", b"mount_points", "name", b"name", "runtime", b"runtime", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "mount_points", b"mount_points", "name", b"name", "runtime", b"runtime", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1304,6 +1310,7 @@ class AttachOpen(message.Message):
     LOGS_FIELD_NUMBER: builtins.int
     DETACH_KEYS_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
+    RESUME_FIELD_NUMBER: builtins.int
     container: builtins.str
     """Id, prefix or name."""
     stdin: builtins.bool
@@ -1320,6 +1327,10 @@ class AttachOpen(message.Message):
     def size(self) -> TerminalSize:
         """First size of the terminal."""
 
+    @builtins.property
+    def resume(self) -> AttachResume:
+        """Go on with an attach that began before the container's start and was cut off: output comes from its log."""
+
     def __init__(
         self,
         *,
@@ -1330,10 +1341,41 @@ class AttachOpen(message.Message):
         logs: builtins.bool = ...,
         detach_keys: builtins.str = ...,
         size: TerminalSize | None = ...,
+        resume: AttachResume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["size", b"size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["resume", b"resume", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "detach_keys", b"detach_keys", "logs", b"logs", "size", b"size", "stderr", b"stderr", "stdin", b"stdin", "stdout", b"stdout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "detach_keys", b"detach_keys", "logs", b"logs", "resume", b"resume", "size", b"size", "stderr", b"stderr", "stdin", b"stdin", "stdout", b"stdout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AttachResume(message.Message):
+    """AttachResume tells how far the attach had come."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MARK_FIELD_NUMBER: builtins.int
+    STDOUT_BYTES_FIELD_NUMBER: builtins.int
+    STDERR_BYTES_FIELD_NUMBER: builtins.int
+    stdout_bytes: builtins.int
+    """So many bytes of standard output have arrived."""
+    stderr_bytes: builtins.int
+    """So many bytes of standard error have arrived."""
+    @builtins.property
+    def mark(self) -> timestamp_pb2.Timestamp:
+        """The `mark` of the first AttachOpened."""
+
+    def __init__(
+        self,
+        *,
+        mark: timestamp_pb2.Timestamp | None = ...,
+        stdout_bytes: builtins.int = ...,
+        stderr_bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["mark", b"mark"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mark", b"mark", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1449,16 +1491,26 @@ class AttachOpened(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     TTY_FIELD_NUMBER: builtins.int
+    MARK_FIELD_NUMBER: builtins.int
+    RESUMED_FIELD_NUMBER: builtins.int
     tty: builtins.bool
     """It has a terminal."""
+    resumed: builtins.bool
+    """As `resume` asked for. Else its log does not have all that was written, and only what comes now is shown."""
+    @builtins.property
+    def mark(self) -> timestamp_pb2.Timestamp:
+        """Nothing of the run to come was written before this moment; absent if the container runs already."""
+
     def __init__(
         self,
         *,
         tty: builtins.bool = ...,
+        mark: timestamp_pb2.Timestamp | None = ...,
+        resumed: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["tty", b"tty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mark", b"mark", "resumed", b"resumed", "tty", b"tty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
