@@ -121,9 +121,7 @@ class Updates:
             command, timeout_s=UPDATE_TIMEOUT_S
         )
         if code != 0:
-            raise errors.FailedPrecondition(
-                f"the kernel did not take the limits: {oci_cli.explain(output)}", reason="RUNTIME_FAILED"
-            )
+            raise errors.FailedPrecondition(oci_cli.explain(output), reason="RUNTIME_FAILED")
         return tuple(warnings)
 
 

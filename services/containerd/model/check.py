@@ -96,6 +96,12 @@ def _check_network(network: Network) -> None:
         raise _invalid(f"network mode {network.mode} cannot be combined with other networks")
     if network.mode.startswith("container:") and (network.ports or network.hostname or network.dns):
         raise _invalid("ports, host name and name servers belong to the container whose network is shared")
+    if any(endpoint.ip6 for endpoint in network.endpoints):
+        raise errors.Unsupported("--ip6: the networks of this version have no IPv6", reason="NO_IPV6")
+    if network.links:
+        raise errors.Unsupported(
+            "--link: put both containers into a network of their own instead", reason="NO_LINKS"
+        )
     for port in network.ports:
         _check_port(port)
     for entry in network.extra_hosts:
@@ -181,7 +187,9 @@ def _check_security(spec: ContainerSpec) -> None:
     if security.userns not in ("", "host"):
         raise errors.Unsupported("user namespaces are not supported by this version", reason="NO_USERNS")
     if security.gpus:
-        raise errors.Unsupported("GPUs are not supported by this version", reason="NO_GPUS")
+        raise errors.Unsupported(
+            "--gpus: no device driver for GPUs is there: give their devices with --device", reason="NO_GPUS"
+        )
     for name in security.sysctls:
         _check_sysctl(name, spec)
 

@@ -91,6 +91,8 @@ def _sysctls(spec: ContainerSpec, placement: Placement) -> dict[str, str]:
         sysctls["net.ipv4.ping_group_range"] = (
             _PING_GROUPS_MAPPED if placement.user_namespace_path else _PING_GROUPS_ALL
         )
+    if spec.network.domainname and spec.security.uts != "host":
+        sysctls["kernel.domainname"] = spec.network.domainname
     return {**sysctls, **spec.security.sysctls}
 
 

@@ -27,6 +27,32 @@ _NOISE = (
     "container_linux.go",
     "starting container process caused:",
 )
+_LIMITS = (
+    ("blkio.weight_device", "--blkio-weight-device"),
+    ("blkio.bfq.weight_device", "--blkio-weight-device"),
+    ("blkio.weight", "--blkio-weight"),
+    ("blkio.bfq.weight", "--blkio-weight"),
+    ("io.bfq.weight", "--blkio-weight"),
+    ("io.weight", "--blkio-weight"),
+    ("cpu.rt_runtime_us", "--cpu-rt-runtime"),
+    ("cpu.rt_period_us", "--cpu-rt-period"),
+    ("cpu.cfs_", "--cpu-quota"),
+    ("cpu.max", "--cpu-quota"),
+    ("cpu.shares", "--cpu-shares"),
+    ("cpu.weight", "--cpu-shares"),
+    ("cpuset.cpus", "--cpuset-cpus"),
+    ("cpuset.mems", "--cpuset-mems"),
+    ("memory.swappiness", "--memory-swappiness"),
+    ("memory.oom_control", "--oom-kill-disable"),
+    ("memory.soft_limit_in_bytes", "--memory-reservation"),
+    ("memory.low", "--memory-reservation"),
+    ("memory.memsw.limit_in_bytes", "--memory-swap"),
+    ("memory.swap.max", "--memory-swap"),
+    ("memory.limit_in_bytes", "--memory"),
+    ("memory.max", "--memory"),
+    ("pids.max", "--pids-limit"),
+)
+"""Control files of v1 and v2, and the flags that write them. Longer names stand before their beginnings."""
 
 
 def delete(flavour: Flavour, root: Path, container_id: str) -> list[str]:
@@ -79,9 +105,14 @@ def start_exit_code(message: str, program: str) -> int:
 
 
 def explain(message: str) -> str:
-    """Return the last line of a runtime's message without its decoration."""
+    """Return the last line of a runtime's message without its decoration.
+
+    A limit that the kernel does not take is named as users know it: the runtimes tell the control file alone.
+    """
     lines = [line.strip() for line in message.replace("\\n", "\n").splitlines() if line.strip()]
     text = lines[-1] if lines else "the runtime failed without a message"
     for noise in _NOISE:
         text = text.replace(noise, "")
-    return text.strip().strip('"')
+    text = text.strip().strip('"')
+    flag = next((flag for file, flag in _LIMITS if file in text), "")
+    return f"{flag}: the kernel does not take it ({text})" if flag else text
