@@ -174,6 +174,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                 engine,
                 machine,
                 images,
+                volumes,
                 conmon_version=await _conmon_version(config.conmon),
                 started_at=clock.now(),
             ),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import socket
 from importlib import metadata
@@ -15,6 +16,7 @@ from beeyard.system.v1 import system_pb2_grpc
 from services.containerd.api.status_to_pb import timestamp
 from services.containerd.logs import files
 from services.containerd.model.status import State
+from services.containerd.volumes import tree
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.neighbours.images import Images
+    from services.containerd.volumes.volumes import Volumes
     from services.kit.rpc.types import Context
 
 _DAEMON = "containerd"
@@ -33,11 +36,19 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
     """About this daemon."""
 
     def __init__(
-        self, engine: Engine, machine: Machine, images: Images, *, conmon_version: str, started_at: datetime
+        self,
+        engine: Engine,
+        machine: Machine,
+        images: Images,
+        volumes: Volumes,
+        *,
+        conmon_version: str,
+        started_at: datetime,
     ) -> None:
         self._engine = engine
         self._machine = machine
         self._images = images
+        self._volumes = volumes
         self._conmon_version = conmon_version
         self._started_at = started_at
 
@@ -108,7 +119,18 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
             size_bytes=total,
             reclaimable_bytes=reclaimable,
         )
-        return pb.GetDiskUsageResponse(usage=[usage])
+        return pb.GetDiskUsageResponse(usage=[usage, await self._volumes_usage()])
+
+    async def _volumes_usage(self) -> pb.DiskUsage:
+        counts = self._volumes.counts()
+        usage = pb.DiskUsage(kind="volumes")
+        for volume in self._volumes.all():
+            size_bytes = await asyncio.to_thread(tree.size_bytes, self._volumes.place(volume.name))
+            usage.total_count += 1
+            usage.active_count += counts[volume.name] > 0
+            usage.size_bytes += size_bytes
+            usage.reclaimable_bytes += 0 if counts[volume.name] else size_bytes
+        return usage
 
     async def _size_bytes(self, actor: Actor) -> int:
         layer = await self._images.usage_bytes(actor.record.id)
