@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 CONTAINER = {
     "attach": ("cli.commands.attach:attach", "Attach local standard streams to a running container"),
     "commit": ("cli.commands.observe:commit", "Create a new image from a container's changes"),
+    "cp": ("cli.commands.copy:cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("cli.commands.run:create", "Create a new container"),
     "diff": ("cli.commands.observe:diff", "Inspect changes to files on a container's filesystem"),
     "exec": ("cli.commands.exec:execute", "Execute a command in a running container"),
+    "export": ("cli.commands.copy:export", "Export a container's filesystem as a tar archive"),
     "healthcheck": ("cli.commands.container:healthcheck", "Run the health check of a container now"),
     "inspect": ("cli.commands.container:inspect", "Display detailed information on containers"),
     "kill": ("cli.commands.container:kill", "Kill running containers"),

@@ -103,7 +103,7 @@ class ContainerFiles:
             try:
                 return await self._transfers.write(place, path, unpacking, chunks, copy)
             except errors.FailedPrecondition as exc:
-                raise _told_as_docker_does(exc, actor.record) from exc
+                raise _told_as_docker_does(exc, actor.record, path) from exc
 
     async def export(self, actor: Actor) -> AsyncGenerator[bytes, None]:
         """Yield the archive of a container's own file system: what is mounted in it is left out.
@@ -268,13 +268,13 @@ def _ranges(path: str) -> tuple[tuple[int, int, int], ...]:
     return tuple((int(first), int(outside), int(count)) for first, outside, count in map(str.split, lines))
 
 
-def _told_as_docker_does(exc: errors.FailedPrecondition, record: Record) -> errors.FailedPrecondition:
+def _told_as_docker_does(
+    exc: errors.FailedPrecondition, record: Record, path: str
+) -> errors.FailedPrecondition:
     """Return the error with Docker's words where something is read-only."""
     if exc.reason != "READ_ONLY":
         return exc
-    what = (
-        "container rootfs is marked read-only"
-        if record.spec.security.read_only_root
-        else "mounted volume is marked read-only"
-    )
-    return errors.FailedPrecondition(f"{what}: {exc.message}", reason=exc.reason)
+    wanted = f"/{path.strip('/')}/"
+    in_volume = any(wanted.startswith(f"{point.mount.target.rstrip('/')}/") for point in record.mounts)
+    what = "mounted volume" if in_volume or not record.spec.security.read_only_root else "container rootfs"
+    return errors.FailedPrecondition(f"{what} is marked read-only", reason=exc.reason)

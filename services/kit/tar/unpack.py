@@ -171,7 +171,7 @@ class Unpacker:
         is_directory = stat.S_ISDIR(status.st_mode)
         if self._refuse_other_kind and is_directory == (there == "directory"):
             raise errors.Invalid(
-                f"cannot overwrite {there} {show(paths.join(parts))!r} with {wanted}", reason="PATH_CONFLICT"
+                f'cannot overwrite {there} "{show(paths.join(parts))}" with {wanted}', reason="PATH_CONFLICT"
             )
         if is_directory:
             shutil.rmtree(os.fsdecode(name), dir_fd=directory)

@@ -1,0 +1,1 @@
+"""Files between this machine and containers: what goes where, and the archives in between."""
