@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from services.containerd.userns import choice, ranges
 from services.kit import config, errors, units
 
 _CGROUP_PARENT = re.compile(r"[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*")
@@ -26,6 +27,12 @@ class ContainerdConfig(config.DaemonConfig):
     """Whether to switch on quick moves into control groups, which last until reboot on some kernels."""
     seccomp_profile: Path = Path("/usr/share/containers/seccomp.json")
     """The default profile, in the containers-common format."""
+    userns: str = "host"
+    """The user namespace of containers that do not say: "host" for none, "auto", "auto:size=N" or "remap"."""
+    userns_range: str = ""
+    """Ids of users and groups for containers with user namespaces, "1000000-2147483647"; empty asks `userns_user`."""
+    userns_user: str = "beeyard"
+    """Whose lines in /etc/subuid and /etc/subgid give those ids."""
     init_path: str = ""
     """The static init of `--init`; empty looks in the usual places."""
     log_max_size: str = "10m"
@@ -41,6 +48,9 @@ class ContainerdConfig(config.DaemonConfig):
             )
         if not 1 <= self.log_max_files <= 1000:
             raise errors.Invalid("log_max_files is not between 1 and 1000", metadata={"key": "log_max_files"})
+        choice.parse(self.userns)
+        if self.userns_range:
+            ranges.parse(self.userns_range)
         self.log_size_bytes()
 
     def log_size_bytes(self) -> int:

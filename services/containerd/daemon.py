@@ -45,6 +45,7 @@ from services.containerd.runtime.watch import Watcher
 from services.containerd.seccomp.filters import Filters
 from services.containerd.update import Updates
 from services.containerd.upkeep import Upkeep
+from services.containerd.userns import supply
 from services.containerd.volumes.copies import Copies
 from services.containerd.volumes.local import LocalDriver
 from services.containerd.volumes.mounts import ContainerMounts
@@ -223,6 +224,7 @@ async def _machine(
         cgroup_parent=config.cgroup_parent,
         boot_id=processes.boot_id(),
         log_default=LogPolicy(size_bytes_max=config.log_size_bytes(), files_max=config.log_max_files),
+        userns=supply.read(config.userns, config.userns_range, config.userns_user),
         init_path=config.init_path,
     )
 

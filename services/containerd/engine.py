@@ -7,7 +7,7 @@ import collections
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.containerd.lifecycle import faults, messages
+from services.containerd.lifecycle import faults, joining, messages
 from services.containerd.lifecycle.actor import Actor
 from services.containerd.logs import journald
 from services.containerd.logs import options as log_options
@@ -18,6 +18,7 @@ from services.containerd.ocispec import capabilities, devices, resolve, resource
 from services.containerd.runtime import signals
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
+from services.containerd.userns import choice
 from services.containerd.volumes.core import settle
 from services.kit import errors
 from services.kit import names as inventing
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.actor import Exit, Surroundings
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.lifecycle.work import Images
+    from services.containerd.model.idmap import IdMap
     from services.containerd.model.image import ImageConfig
     from services.containerd.model.mounts import MountPoint
     from services.containerd.model.spec import ContainerSpec
@@ -165,6 +167,7 @@ class Engine:
             return await self._created(again)
         spec = self._pinned(spec)
         self.check(spec)
+        self._ids_for(spec)  # what cannot be had is said before anything is fetched
         image = await self._images.config(image_id or spec.image, "" if image_id else spec.platform)
         resolve.command(spec, image)
         resolve.workdir(spec, image)
@@ -174,8 +177,9 @@ class Engine:
         # From here to `adopt` nothing is awaited: names and requests are checked and taken in one step.
         if (again := self._repeated(request_id)) is not None:
             return await self._created(again)
+        ids = self._ids_for(spec)
         mounts = settle.settle(spec.mounts, image.volumes, self._sources(spec), self._new_id)
-        actor = self.adopt(self._new_record(name, spec, image, mounts, request_id))
+        actor = self.adopt(self._new_record(name, spec, image, mounts, request_id, ids))
         try:
             await self._around.store.insert(actor.record)
         except BaseException:
@@ -317,6 +321,19 @@ class Engine:
                 f"this node has {CONTAINERS_MAX} containers already", reason="TOO_MANY_CONTAINERS"
             )
 
+    def _ids_for(self, spec: ContainerSpec) -> IdMap | None:
+        """Return the node's ids that a new container gets; its record keeps them from everybody else."""
+        if spec.security.ipc.startswith("container:"):
+            joining.check_ipc(self.peer(spec.security.ipc.partition(":")[2]))
+        owners = [self.peer(reference) for reference in choice.owners_of(spec)]
+        statuses = (actor.status for actor in self._actors.values())
+        return choice.decide(
+            spec,
+            {owner.name: owner.status.ids for owner in owners},
+            self._machine.userns,
+            [status.ids for status in statuses if status.ids is not None],
+        )
+
     def _new_record(
         self,
         name: str,
@@ -324,6 +341,7 @@ class Engine:
         image: ImageConfig,
         mounts: tuple[MountPoint, ...],
         request_id: str,
+        ids: IdMap | None,
     ) -> Record:
         attempt = 0
         while not name or name in self._ids:
@@ -337,7 +355,7 @@ class Engine:
             image=image,
             request_id=request_id,
             mounts=mounts,
-            status=Status(runtime=spec.runtime or self._around.default_runtime),
+            status=Status(runtime=spec.runtime or self._around.default_runtime, ids=ids),
         )
 
     def _repeated(self, request_id: str) -> Actor | None:

@@ -21,6 +21,7 @@ from services.containerd.runtime.conmon import CreateFailed
 from services.containerd.runtime.conmon_exec import ExecProcess
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
+from services.containerd.userns import null
 from services.kit import atomic, errors
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Execs:
             tty=request.tty,
             stdin=request.stdin,
         )
+        arguments = null.wrap(arguments, machine.layout.bundle(actor.record.id))
         await running.prepare(machine.spawners[flavour.private_namespace], arguments)
         faults.reached("exec.ready")
         await hub.begin(directory, stays=request.stdin)

@@ -36,6 +36,7 @@ def encode_spec(spec: SandboxSpec) -> dict[str, Any]:
         },
         "extra_hosts": [[extra.name, extra.address] for extra in spec.extra_hosts],
         "sysctls": [list(pair) for pair in spec.sysctls],
+        "user_namespace": spec.user_namespace,
     }
 
 
@@ -61,6 +62,7 @@ def decode_spec(value: dict[str, Any]) -> SandboxSpec:
         dns=DnsConfig(**{name: tuple(given) for name, given in value["dns"].items()}),
         extra_hosts=tuple(ExtraHost(name=name, address=address) for name, address in value["extra_hosts"]),
         sysctls=tuple((name, setting) for name, setting in value["sysctls"]),
+        user_namespace=value.get("user_namespace", ""),
     )
 
 

@@ -16,8 +16,9 @@ SOLE_IMPORTERS = {
     "random": "services.kit.system",
     "prometheus_client": "services.kit.metrics",
     "sqlite3": ("services.kit.sqlite", "services.*.records", "services.*.store"),
-    # conmon is started with vfork from a thread that lives in a mount namespace of its own.
-    "subprocess": "services.containerd.runtime.spawn",
+    # conmon is started with vfork from a thread that lives in a mount namespace of its own; a namespace is taken from a
+    # process that runs.
+    "subprocess": ("services.containerd.runtime.spawn", "services.kit.namespaces"),
 }
 """Libraries and the places that know them; for everything else they stand behind an interface."""
 

@@ -22,6 +22,7 @@ from services.containerd.model.events import Action
 from services.containerd.model.status import ProbeResult
 from services.containerd.runtime import oci_cli
 from services.containerd.runtime.spawn import wait
+from services.containerd.userns import null
 from services.kit import atomic, errors, log, units
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Probes:
             flavour, machine.layout.runtime_root, record.id, process=process, pidfile=bundle.health_pidfile
         )
         runtime = await machine.spawners[flavour.private_namespace].start(
-            command, stdout=output_fd, stderr=output_fd
+            null.wrap(command, bundle), stdout=output_fd, stderr=output_fd
         )
         cgroup = cgroup_path(record, machine.cgroup_parent)
         return _Running(runtime=runtime, cgroup=cgroup, pidfile=bundle.health_pidfile)

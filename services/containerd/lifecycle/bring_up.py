@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.kernel import processes
-from services.containerd.lifecycle import faults
+from services.containerd.lifecycle import faults, joining
 from services.containerd.lifecycle.work import BringUpError
 from services.containerd.logs import options as log_options
 from services.containerd.model.spec import MountKind
@@ -28,6 +28,7 @@ from services.containerd.rootfs import binds, devices, mounting
 from services.containerd.rootfs.inside import Inside
 from services.containerd.runtime import conmon, oci_cli
 from services.containerd.runtime.conmon import CreateFailed, Streams
+from services.containerd.userns import null, place
 from services.kit import atomic, errors, log
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from services.containerd.runtime.layout import Bundle, Layout
     from services.containerd.runtime.spawn import Spawner
     from services.containerd.seccomp.filters import Filters
+    from services.containerd.userns.choice import Supply
     from services.containerd.volumes.mounts import ContainerMounts
 
 _log = log.get(__name__)
@@ -67,6 +69,7 @@ class Machine:
     cgroup_parent: str
     boot_id: str
     log_default: log_options.LogPolicy
+    userns: Supply
     init_path: str = ""
 
 
@@ -124,6 +127,15 @@ class BringUp:
         bundle = machine.layout.bundle(container_id)
         for directory in (bundle.path, bundle.rootfs, bundle.persist, machine.layout.directory(container_id)):
             directory.mkdir(mode=0o700, exist_ok=True)
+        if record.status.ids is not None:
+            await asyncio.to_thread(
+                place.prepare,
+                machine.layout,
+                bundle,
+                record.status.ids,
+                flavour,
+                joining.owner_pid(record, self._peer),
+            )
         network, mounts = await self._neighbours(record)
         faults.reached("start.sandbox")
         async with self._placed(record, bundle, network, mounts) as placement:
@@ -143,7 +155,8 @@ class BringUp:
                 name=record.name,
                 streams=self._streams(record),
             )
-            pid = await conmon.create(spawner, arguments, bundle)
+            pid = await conmon.create(spawner, null.wrap(arguments, bundle), bundle)
+            place.give_streams(pid, record.status.ids, placement.identity)
         faults.reached("start.created")
         return self._run(bundle, pid, network)
 
@@ -160,15 +173,18 @@ class BringUp:
     async def _neighbours(self, record: Record) -> tuple[NetworkStatus, tuple[RootMount, ...]]:
         """Ask netd and imaged at the same time."""
         if record.spec.network.mode.startswith("container:"):
-            return self._shared_network(record.spec.network.mode), await self._images.mounts(record.id)
+            network = joining.network(record, self._peer)
+            return network, await self._images.mounts(record.id)
         wanted = sandboxes.spec_to_pb(record.spec, record.image, name=record.name, hostname=hostname(record))
+        if record.status.ids is not None:
+            wanted.user_namespace_path = str(self._machine.layout.bundle(record.id).user_namespace)
         try:
             async with asyncio.TaskGroup() as group:
-                network = group.create_task(self._sandbox(record.id, wanted))
+                made = group.create_task(self._sandbox(record.id, wanted))
                 mounts = group.create_task(self._images.mounts(record.id))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        return network.result(), mounts.result()
+        return made.result(), mounts.result()
 
     async def _sandbox(self, container_id: str, wanted: SandboxSpec) -> NetworkStatus:
         """Make the sandbox; a port or address of a container that has just ended is waited for."""
@@ -178,25 +194,6 @@ class BringUp:
             if exc.reason not in _TAKEN or not await self._clean_ups_done():
                 raise
         return await self._sandboxes.create(container_id, wanted)
-
-    def _shared_network(self, mode: str) -> NetworkStatus:
-        run = self._peer_run(mode)
-        network = run.network or NetworkStatus()
-        return NetworkStatus(
-            netns_path=f"/proc/{run.init.pid}/ns/net" if network.netns_path else "",
-            hosts_path=network.hosts_path,
-            resolv_conf_path=network.resolv_conf_path,
-            hostname_path=network.hostname_path,
-        )
-
-    def _peer_run(self, mode: str) -> Run:
-        peer = self._peer(mode.partition(":")[2])
-        if peer.status.run is None:
-            raise errors.FailedPrecondition(
-                f"container {peer.name}, whose namespace is to be shared, does not run",
-                reason="CONTAINER_NOT_RUNNING",
-            )
-        return peer.status.run
 
     @contextlib.asynccontextmanager
     async def _placed(
@@ -212,12 +209,13 @@ class BringUp:
                 netns_path = f"/proc/{os.getpid()}/fd/{fd}"
             bound: tuple[BoundFile, ...] = ()
             if record.mounts:
-                await asyncio.to_thread(mounting.mount_root, mounts, bundle.rootfs)
+                await asyncio.to_thread(_mount_root, record, bundle, mounts)
                 flavour = self._machine.flavours[record.status.runtime]
                 bound = await self._mounts.bring(record, bundle, private_namespace=flavour.private_namespace)
                 mounts = ()
             placement = await asyncio.to_thread(self._place, record, bundle, network, mounts, netns_path)
-            yield replace(placement, binds=(*bound, *placement.binds))
+            bound = place.keep_flags((*bound, *placement.binds), record.status.ids)
+            yield replace(placement, binds=bound)
 
     def _place(
         self,
@@ -228,9 +226,10 @@ class BringUp:
         netns_path: str | None,
     ) -> Placement:
         spec, machine = record.spec, self._machine
-        mounting.mount_root(mounts, bundle.rootfs)
+        ids = record.status.ids
+        _mount_root(record, bundle, mounts)
         identity = self._look_inside(record, bundle.rootfs)
-        files = mounting.mount_files(spec.files, bundle.files) if spec.files else {}
+        files = mounting.mount_files(spec.files, bundle.files, ids) if spec.files else {}
         security = spec.security
         return Placement(
             container_id=record.id,
@@ -238,7 +237,10 @@ class BringUp:
             cgroup_path=cgroup_path(record, machine.cgroup_parent),
             identity=identity,
             netns_path=netns_path,
-            shared_namespaces=self._shared_namespaces(record),
+            user_namespace_path=str(bundle.user_namespace) if ids is not None else "",
+            ids=ids,
+            shared_namespaces=joining.namespaces(record, self._peer),
+            shared_memory_path=joining.shared_memory(record, self._peer, machine.layout),
             hosts_path=network.hosts_path,
             resolv_conf_path=network.resolv_conf_path,
             hostname_path=network.hostname_path,
@@ -262,16 +264,9 @@ class BringUp:
                 groups_add=spec.groups,
             )
             if not spec.security.read_only_root:
-                inside.ensure_directory(resolve.workdir(spec, image))
+                root_id = record.status.ids.start if record.status.ids is not None else 0
+                inside.ensure_directory(resolve.workdir(spec, image), uid=root_id, gid=root_id)
         return identity
-
-    def _shared_namespaces(self, record: Record) -> dict[str, str]:
-        security = record.spec.security
-        paths: dict[str, str] = {}
-        for kind, mode in (("pid", security.pid), ("ipc", security.ipc)):
-            if mode.startswith("container:"):
-                paths[kind] = f"/proc/{self._peer_run(mode).init.pid}/ns/{kind}"
-        return paths
 
     def _seccomp(self, record: Record) -> Seccomp | None:
         security = record.spec.security
@@ -306,6 +301,11 @@ class BringUp:
             leave_stdin_open=spec.stdin_open and (spec.tty or not spec.stdin_once),
             log_driver=policy.driver,
         )
+
+
+def _mount_root(record: Record, bundle: Bundle, mounts: tuple[RootMount, ...]) -> None:
+    with place.owner(bundle, record.status.ids) as owner:
+        mounting.mount_root(mounts, bundle.rootfs, owner)
 
 
 def hostname(record: Record) -> str:

@@ -11,6 +11,7 @@ from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.runtime import conmon, oci_cli, sharing
+from services.containerd.userns import place
 from services.kit import errors, log
 
 if TYPE_CHECKING:
@@ -170,12 +171,13 @@ class CleanUp:
 def _unmount(bundle: Bundle) -> None:
     if not bundle.path.is_dir():
         return
-    for target in (bundle.rootfs, bundle.files):
+    for target in (bundle.rootfs, bundle.files, bundle.shared_memory):
         while sharing.unmount(target):
             pass
     if bundle.mounts.is_dir():
         for mount in mountinfo.below(mountinfo.read(), str(bundle.mounts.resolve())):
             sharing.unmount(mount.target)
+    place.release(bundle)
 
 
 def _remove_tree(directory: Path) -> None:

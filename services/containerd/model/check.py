@@ -184,8 +184,6 @@ def _check_security(spec: ContainerSpec) -> None:
         raise _invalid(f"unknown uts mode {security.uts!r}")
     if security.cgroupns not in ("", "host", "private"):
         raise _invalid(f"unknown cgroup namespace mode {security.cgroupns!r}")
-    if security.userns not in ("", "host"):
-        raise errors.Unsupported("user namespaces are not supported by this version", reason="NO_USERNS")
     if security.gpus:
         raise errors.Unsupported(
             "--gpus: no device driver for GPUs is there: give their devices with --device", reason="NO_GPUS"

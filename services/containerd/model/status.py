@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from services.containerd.model.idmap import IdMap
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import ContainerSpec, HealthAction, PortBinding
@@ -169,6 +170,8 @@ class Status:
     phase: Phase = Phase.PREPARING
     runtime: str = ""
     """Name of the runtime that made, or is about to make, the current run: it alone can take it down."""
+    ids: IdMap | None = None
+    """Ids of the node that are the container's own, from its creation on; None for the node's (no user namespace)."""
     run: Run | None = None
     exit_code: int = 0
     oom_killed: bool = False

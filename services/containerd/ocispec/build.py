@@ -43,6 +43,8 @@ def build(spec: ContainerSpec, image: ImageConfig, placement: Placement, host: H
     }
     if spec.security.uts != "host" and placement.hostname:
         config["hostname"] = placement.hostname
+    if spec.security.uts != "host" and spec.network.domainname and placement.ids is not None:
+        config["domainname"] = spec.network.domainname
     annotations = dict(spec.annotations)
     if placement.seccomp is not None and placement.seccomp.bpf_base64:
         annotations[BPF_ANNOTATION] = placement.seccomp.bpf_base64

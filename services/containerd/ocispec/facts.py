@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from services.containerd.model.idmap import IdMap
     from services.containerd.model.spec import Mount
 
 Section: TypeAlias = dict[str, object]
@@ -71,6 +72,8 @@ class BoundFile:
     read_only_recursive: bool = False
     must_be_recursive: bool = False
     """A kernel that cannot make it read-only with all below it must refuse it."""
+    kept_flags: tuple[str, ...] = ()
+    """Restrictions of the mount that it comes from, such as nosuid: a user namespace may not leave them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,9 @@ class Placement:
     netns_path: str | None = None
     """None shares the daemon's network namespace; empty asks for a new, empty one."""
     user_namespace_path: str = ""
+    """Empty stays in the node's user namespace."""
+    ids: IdMap | None = None
+    """Of that namespace."""
     shared_namespaces: Mapping[str, str] = field(default_factory=dict)
     """Namespace kind (pid, ipc, uts) to the path of another container's."""
     hosts_path: str = ""
@@ -101,6 +107,8 @@ class Placement:
     init_path: str = ""
     binds: tuple[BoundFile, ...] = ()
     tmpfs: tuple[Mount, ...] = ()
+    shared_memory_path: str = ""
+    """Directory of the host that is /dev/shm; empty makes one of its own."""
     devices: tuple[DeviceNode, ...] = ()
     block_numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Path of a block device to its major and minor number, for block I/O limits."""

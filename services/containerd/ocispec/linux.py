@@ -30,7 +30,6 @@ MASKED_PATHS = (
 )
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _PING_GROUPS_ALL = "0 2147483647"
-_PING_GROUPS_MAPPED = "0 65535"  # ids beyond the mapping are refused in a user namespace
 
 
 def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> tuple[Section, list[str]]:
@@ -50,6 +49,10 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> tuple
         built["rootfsPropagation"] = propagation
     if placement.devices:
         built["devices"] = devices.nodes(placement.devices)
+    if placement.ids is not None:
+        # Of the namespace at the path already; runc wants to be told them too.
+        mapping = [{"containerID": 0, "hostID": placement.ids.start, "size": placement.ids.size}]
+        built["uidMappings"], built["gidMappings"] = mapping, mapping
     sysctls = _sysctls(spec, placement)
     if sysctls:
         built["sysctl"] = sysctls
@@ -88,10 +91,11 @@ def _sysctls(spec: ContainerSpec, placement: Placement) -> dict[str, str]:
     if own_network:
         # Both make CAP_NET_RAW and CAP_NET_BIND_SERVICE unnecessary for programs that run as a user.
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
-        sysctls["net.ipv4.ping_group_range"] = (
-            _PING_GROUPS_MAPPED if placement.user_namespace_path else _PING_GROUPS_ALL
-        )
-    if spec.network.domainname and spec.security.uts != "host":
+        # Groups that are not mapped are refused in a user namespace.
+        ids = placement.ids
+        sysctls["net.ipv4.ping_group_range"] = _PING_GROUPS_ALL if ids is None else f"0 {ids.size - 1}"
+    if spec.network.domainname and spec.security.uts != "host" and placement.ids is None:
+        # Runtimes that do not know `domainname` yet know this; a user namespace does not own the parameter.
         sysctls["kernel.domainname"] = spec.network.domainname
     return {**sysctls, **spec.security.sysctls}
 

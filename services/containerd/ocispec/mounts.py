@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from services.containerd.model.spec import ContainerSpec
     from services.containerd.ocispec.facts import BoundFile, HostFacts, Placement, Section
 
+_SHM = "/dev/shm"  # noqa: S108 (the container's)
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _RECURSIVE_SINCE = (5, 12)
 """Linux has mount_setattr(2) since then: a mount and all below it become read-only together."""
@@ -24,7 +25,7 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[
         errors.Unsupported: The kernel cannot make a bind read-only as asked for.
     """
     taken = {mount.target for mount in placement.tmpfs} | {bind.target for bind in placement.binds}
-    mounts = [mount for mount in _kernel_mounts(spec) if mount["destination"] not in taken]
+    mounts = [mount for mount in _kernel_mounts(spec, placement) if mount["destination"] not in taken]
     files = (
         ("/etc/resolv.conf", placement.resolv_conf_path),
         ("/etc/hostname", placement.hostname_path),
@@ -42,7 +43,7 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[
     return mounts
 
 
-def _kernel_mounts(spec: ContainerSpec) -> list[Section]:
+def _kernel_mounts(spec: ContainerSpec, placement: Placement) -> list[Section]:
     system_access = "rw" if spec.security.privileged else "ro"
     mounts: list[Section] = [
         _mount("proc", "proc", "/proc", "nosuid", "noexec", "nodev"),
@@ -58,27 +59,23 @@ def _kernel_mounts(spec: ContainerSpec) -> list[Section]:
             "mode=0620",
             "gid=5",
         ),
-        _sysfs(spec, system_access),
+        _mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", system_access),
         _mount("cgroup", "cgroup", "/sys/fs/cgroup", system_access, "nosuid", "noexec", "nodev"),
         _mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
     ]
     if spec.security.ipc == "host":
         mounts[-1] = _bind("/dev/mqueue", "/dev/mqueue", ("rbind", "nosuid", "noexec", "nodev"))
         mounts.append(_bind("/dev/shm", "/dev/shm", ("rbind", "nosuid", "noexec", "nodev")))  # noqa: S108
+    elif placement.shared_memory_path:
+        mounts.append(
+            _bind(placement.shared_memory_path, _SHM, ("rbind", "rprivate", "nosuid", "noexec", "nodev"))
+        )
     elif spec.security.ipc != "none":
         size = spec.resources.shm_bytes or SHM_SIZE_DEFAULT_BYTES
         mounts.append(
             _mount("tmpfs", "shm", "/dev/shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={size}")  # noqa: S108
         )
     return mounts
-
-
-def _sysfs(spec: ContainerSpec, access: str) -> Section:
-    # A sysfs mount needs rights over the network namespace that it shows; in one that is shared with the host from a
-    # user namespace the kernel refuses it, and the host's own is bound instead.
-    if spec.security.userns and spec.network.mode == "host":
-        return _bind("/sys", "/sys", ("rbind", "nosuid", "noexec", "nodev", "ro"))
-    return _mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", access)
 
 
 def _tmpfs(mount: MountSpec) -> Section:
@@ -105,6 +102,7 @@ def _user_bind(bind: BoundFile, host: HostFacts) -> Section:
                 f"the mount at {bind.target} cannot be read-only with all below it: Linux has that since 5.12",
                 reason="READ_ONLY_UNSUPPORTED",
             )
+    options.extend(bind.kept_flags)
     options.append(bind.propagation)
     return _bind(bind.source, bind.target, tuple(options))
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.containerd.kernel import syscalls
+from services.containerd.kernel import idmapped, syscalls
 from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
+    from services.containerd.model.idmap import IdMap
     from services.containerd.model.spec import InlineFile
 
 _PAGE_BYTES = 4095  # all options of mount(2) together
@@ -37,17 +38,35 @@ class RootMount:
     work_dir: str = ""
 
 
-def mount_root(mounts: Sequence[RootMount], target: Path) -> None:
-    """Mount them at `target`, in order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The user namespace whose root owns a root file system.
+
+    Attributes:
+        ids: Its ids.
+        namespace: Descriptor of the namespace.
+        workspace: An own directory for mounts that are needed for a moment; it need not exist.
+    """
+
+    ids: IdMap
+    namespace: int
+    workspace: Path
+
+
+def mount_root(mounts: Sequence[RootMount], target: Path, owner: Owner | None = None) -> None:
+    """Mount them at `target`, in order; with an `owner`, what the image gives to root is that one's.
 
     Raises:
-        errors.Unsupported: A kind of mount that we do not know.
+        errors.Unsupported: A kind of mount that we do not know, or layers that cannot be shown with other ids.
         errors.Internal: The kernel refused; nothing of it stays mounted.
     """
     done = 0
     try:
         for mount in mounts:
-            _mount(mount, target)
+            if owner is None:
+                _mount(mount, target)
+            else:
+                _mount_owned(mount, target, owner)
             done += 1
     except OSError as exc:
         for _ in range(done):
@@ -58,7 +77,16 @@ def mount_root(mounts: Sequence[RootMount], target: Path) -> None:
         ) from exc
 
 
-def mount_files(files: Iterable[InlineFile], directory: Path) -> dict[str, str]:
+def release_workspace(workspace: Path) -> None:
+    """Take down what a mounting that was cut off has left in its workspace."""
+    if not workspace.is_dir():
+        return
+    for place in workspace.iterdir():
+        with contextlib.suppress(OSError):
+            syscalls.umount(place, syscalls.UMOUNT_NOFOLLOW | syscalls.MNT_DETACH)
+
+
+def mount_files(files: Iterable[InlineFile], directory: Path, ids: IdMap | None = None) -> dict[str, str]:
     """Put files into a read-only memory file system at `directory`; return where each is, by its path in the container.
 
     They are secrets: they touch no disk, and the directory cannot be entered by anyone but root.
@@ -72,7 +100,8 @@ def mount_files(files: Iterable[InlineFile], directory: Path) -> dict[str, str]:
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as out:
             out.write(file.data)
-            os.fchown(fd, file.uid, file.gid)
+            uid, gid = (file.uid, file.gid) if ids is None else (ids.to_host(file.uid), ids.to_host(file.gid))
+            os.fchown(fd, uid, gid)
             os.fchmod(fd, file.mode or 0o444)
         places[file.path] = str(place)
     syscalls.mount("tmpfs", directory, "", flags | syscalls.MS_REMOUNT | syscalls.MS_RDONLY, "mode=0700")
@@ -91,6 +120,54 @@ def _mount(mount: RootMount, target: Path) -> None:
         raise errors.Unsupported(
             f"the snapshot service wants a mount of kind {mount.kind!r}", reason="MOUNT_UNKNOWN"
         )
+
+
+def _mount_owned(mount: RootMount, target: Path, owner: Owner) -> None:
+    """Mount for a user namespace.
+
+    The kernel cannot shift the ids of an overlay, but those of its lower layers: each is mounted with the namespace's
+    ids, and the overlay, which keeps mounts of its own of them, made of these. The upper directory holds the node's
+    ids, as the container's processes write them.
+    """
+    if mount.kind == "bind":
+        _idmapped(mount.source, target, owner)
+        if flags := _flags(mount.options):
+            syscalls.mount("", target, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | flags)
+        return
+    owner.workspace.mkdir(mode=0o700, exist_ok=True)
+    release_workspace(owner.workspace)
+    try:
+        lowers: list[str] = []
+        for number, lower in enumerate(mount.lower_dirs):
+            place = owner.workspace / str(number)
+            place.mkdir(exist_ok=True)
+            _idmapped(lower, place, owner)
+            lowers.append(str(place))
+        if mount.upper_dir:
+            _give(mount.upper_dir, owner.ids)
+        _mount(replace(mount, lower_dirs=tuple(lowers)), target)
+    finally:
+        release_workspace(owner.workspace)
+
+
+def _idmapped(source: str, target: Path, owner: Owner) -> None:
+    try:
+        idmapped.bind(source, target, owner.namespace)
+    except OSError as exc:
+        if exc.errno not in _NO_SUCH_CALL:
+            raise
+        raise errors.Unsupported(
+            f"user namespaces need layers that can be mounted with other ids; the file system of {source} or this"
+            " kernel cannot do that",
+            reason="USERNS_IDMAP_UNSUPPORTED",
+        ) from exc
+
+
+def _give(directory: str, ids: IdMap) -> None:
+    """Give the top of an upper directory, which is the container's `/`, to whom it belongs inside."""
+    found = Path(directory).stat()
+    if not (ids.holds(found.st_uid) and ids.holds(found.st_gid)):
+        os.chown(directory, ids.to_host(found.st_uid), ids.to_host(found.st_gid))
 
 
 def _mount_overlay(mount: RootMount, target: Path) -> None:

@@ -43,6 +43,26 @@ class Bundle:
         return self.path / "mounts"
 
     @property
+    def user_namespace(self) -> Path:
+        """The file that holds the user namespace of a container with ids of its own."""
+        return self.path / "userns"
+
+    @property
+    def null(self) -> Path:
+        """What crun sees as /dev/null for a container with ids of its own; its directory is a mount."""
+        return self.path / "dev" / "null"
+
+    @property
+    def lowers(self) -> Path:
+        """Where the layers of the image are mounted with the container's ids, for the moment of mounting its root."""
+        return self.path / "lowers"
+
+    @property
+    def shared_memory(self) -> Path:
+        """Where /dev/shm of a container is mounted whose IPC namespace others may join."""
+        return self.path / "shm"
+
+    @property
     def pidfile(self) -> Path:
         """Process id of the init, written by the runtime."""
         return self.path / "pidfile"

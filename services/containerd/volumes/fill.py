@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from services.containerd.volumes.entries import Owner
+
 
 class Need(Enum):
     """What a volume needs from an image."""
@@ -53,22 +55,22 @@ def need(root: Path, target: str, place: Path) -> Need:
         return Need.ATTRIBUTES if tree.is_empty(_readable(stack, source)) else Need.CONTENT
 
 
-def attributes(root: Path, target: str, place: Path) -> None:
+def attributes(root: Path, target: str, place: Path, owner: Owner = entries.same_owner) -> None:
     """Give the volume the attributes of the image's directory."""
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_source(root, target))
         if source is not None:
-            entries.copy_attributes(_readable(stack, source), stack.enter_context(tree.opened(place)))
+            entries.copy_attributes(_readable(stack, source), stack.enter_context(tree.opened(place)), owner)
 
 
-def content(root: Path, target: str, place: Path) -> None:
+def content(root: Path, target: str, place: Path, owner: Owner = entries.same_owner) -> None:
     """Copy what the image has into the volume; what is there is a part of an earlier try, and goes."""
     with contextlib.ExitStack() as stack:
         volume = stack.enter_context(tree.opened(place))
         tree.empty(volume)
         source = stack.enter_context(_source(root, target))
         if source is not None and stat.S_ISDIR(os.fstat(source).st_mode):
-            tree.copy(_readable(stack, source), volume)
+            tree.copy(_readable(stack, source), volume, owner)
         syscalls.syncfs(volume)
 
 

@@ -11,6 +11,7 @@ from services.containerd.model.events import Action
 from services.containerd.model.spec import MountKind
 from services.containerd.rootfs import binds, mounting
 from services.containerd.rootfs.inside import Inside
+from services.containerd.userns import place as place_of_ids
 from services.containerd.volumes import fill, pin
 from services.containerd.volumes.core import volume
 from services.containerd.volumes.core.volume import Stage
@@ -69,6 +70,7 @@ class ContainerMounts:
             match point.mount.kind:
                 case MountKind.VOLUME:
                     source = await self._hold(record, point, bundle.rootfs)
+                    source = await _owned(record, bundle, source, number)
                     source = await _part(source, point.mount.volume_subpath, bundle.mounts / str(number))
                     found.append(binds.bound(point.mount, source))
                 case MountKind.IMAGE:
@@ -128,7 +130,7 @@ class ContainerMounts:
         """Copy what the image has, once: before the container's first run, and into nothing that another one uses."""
         name, mount = point.mount.source, point.mount
         if self._volumes.find(name).stage is Stage.FILLING:
-            await self._copy(name, root, mount.target, place)
+            await self._copy(record, name, root, mount.target, place)
             return
         alone = self._volumes.holders(name) == {record.id}
         if record.status.started_at is not None or mount.volume_no_copy or mount.volume_subpath or not alone:
@@ -137,14 +139,16 @@ class ContainerMounts:
             case Need.CONTENT:
                 await self._volumes.set_stage(name, Stage.FILLING)
                 faults.reached("volume.filling")
-                await self._copy(name, root, mount.target, place)
+                await self._copy(record, name, root, mount.target, place)
             case Need.ATTRIBUTES:
-                await asyncio.to_thread(fill.attributes, root, mount.target, place)
+                owner = place_of_ids.owner_on_disk(record.status.ids)
+                await asyncio.to_thread(fill.attributes, root, mount.target, place, owner)
             case Need.NOTHING:
                 pass
 
-    async def _copy(self, name: str, root: Path, target: str, place: Path) -> None:
-        await asyncio.to_thread(fill.content, root, target, place)
+    async def _copy(self, record: Record, name: str, root: Path, target: str, place: Path) -> None:
+        owner = place_of_ids.owner_on_disk(record.status.ids)
+        await asyncio.to_thread(fill.content, root, target, place, owner)
         faults.reached("volume.filled")
         await self._volumes.set_stage(name, Stage.READY)
 
@@ -152,8 +156,17 @@ class ContainerMounts:
         place = bundle.mounts / f"image-{number}"
         place.mkdir(mode=0o755, exist_ok=True)
         root_mounts = await self._images.mounts(_view(record, number))
-        await asyncio.to_thread(mounting.mount_root, root_mounts, place)
+        with place_of_ids.owner(bundle, record.status.ids) as owner:
+            await asyncio.to_thread(mounting.mount_root, root_mounts, place, owner)
         return place
+
+
+async def _owned(record: Record, bundle: Bundle, source: Path, number: int) -> Path:
+    """Return a volume as the container's user namespace has it: on the disk are the ids that the container sees."""
+    ids = record.status.ids
+    if ids is None:
+        return source
+    return await asyncio.to_thread(place_of_ids.shown, bundle, ids, source, bundle.mounts / f"ids-{number}")
 
 
 async def _part(source: Path, subpath: str, place: Path) -> Path:

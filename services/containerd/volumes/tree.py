@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from services.containerd.volumes.entries import Owner
+
 _BLOCK_BYTES = 512
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -34,7 +36,7 @@ def opened(directory: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def copy(source: int, target: int) -> int:
+def copy(source: int, target: int, owner: Owner = entries.same_owner) -> int:
     """Copy what is in one directory into another, and its own attributes too; return the number of entries.
 
     Kept are owner, mode, times, extended attributes (with ACLs and capabilities), hard links, holes and special files.
@@ -42,6 +44,7 @@ def copy(source: int, target: int) -> int:
     Args:
         source: Open directory.
         target: Open directory; empty, and nobody else writes into it.
+        owner: Whose the copies become.
 
     Raises:
         OSError: Something cannot be read or written.
@@ -67,7 +70,7 @@ def copy(source: int, target: int) -> int:
                 if first != full:
                     os.link(first, name, src_dir_fd=target, dst_dir_fd=outer, follow_symlinks=False)
                 else:
-                    entries.copy(inner, outer, name, found)
+                    entries.copy(inner, outer, name, found, owner)
         done.append(path)
     for path in reversed(done):  # what comes into a directory changes its times
         with (
@@ -75,7 +78,7 @@ def copy(source: int, target: int) -> int:
             _below(source, path) as inner,
             _below(target, path) as outer,
         ):
-            entries.copy_attributes(inner, outer)
+            entries.copy_attributes(inner, outer, owner)
     return count
 
 

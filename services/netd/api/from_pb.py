@@ -105,11 +105,6 @@ def sandbox_spec(sandbox_id: str, message: sandbox_pb2.SandboxSpec) -> SandboxSp
     """
     if message.mode not in _MODES:
         raise errors.Invalid(f"unknown sandbox mode {message.mode}", reason="SPEC_INVALID")
-    if message.user_namespace_path:
-        raise errors.Unsupported(
-            "a network namespace of another user namespace is not supported yet",
-            reason="USER_NAMESPACE_UNSUPPORTED",
-        )
     return SandboxSpec(
         id=sandbox_id,
         name=message.name,
@@ -125,6 +120,7 @@ def sandbox_spec(sandbox_id: str, message: sandbox_pb2.SandboxSpec) -> SandboxSp
         ),
         extra_hosts=tuple(_extra_host(line) for line in message.extra_hosts),
         sysctls=tuple(sorted(message.sysctls.items())),
+        user_namespace=message.user_namespace_path,
     )
 
 

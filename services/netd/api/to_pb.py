@@ -164,6 +164,7 @@ def _sandbox_spec(spec: SandboxSpec) -> sandbox_pb2.SandboxSpec:
         dns_search=spec.dns.search,
         extra_hosts=[f"{extra.name}:{extra.address}" for extra in spec.extra_hosts],
         sysctls=dict(spec.sysctls),
+        user_namespace_path=spec.user_namespace,
     )
 
 

@@ -244,6 +244,12 @@ def _check(spec: SandboxSpec) -> None:
         raise errors.Invalid(
             f"conflicting options: the network mode {spec.mode} has no endpoints", reason="SPEC_INVALID"
         )
+    if spec.user_namespace and not spec.user_namespace.startswith("/"):
+        raise errors.Invalid(
+            f"the user namespace {spec.user_namespace!r} is not an absolute path", reason="SPEC_INVALID"
+        )
+    if spec.mode is Mode.HOST and spec.user_namespace:
+        raise errors.Invalid("a user namespace cannot own the node's network", reason="SPEC_INVALID")
     if spec.mode is Mode.HOST and spec.sysctls:
         raise errors.Invalid("sysctls of the network cannot be set on the node's own", reason="SPEC_INVALID")
     counts = {

@@ -191,7 +191,9 @@ class Linux:
                 self._route.call(links.set_properties(name, mac=mac, mtu=mtu, group=group))
             case op.CreateNamespace(namespace=namespace):
                 path = self._path(namespace.sandbox_id)
-                self._handles[namespace.sandbox_id] = self._traveller.create(path, namespace.sysctls)
+                self._handles[namespace.sandbox_id] = self._traveller.create(
+                    path, namespace.sysctls, namespace.user_namespace
+                )
             case op.RemoveNamespace(sandbox_id=sandbox_id):
                 if handle := self._handles.pop(sandbox_id, None):
                     handle.close()

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from services.kit import namespaces
 from services.netd.kernel import links, sysctl
 from services.netd.kernel.netlink import Socket
 
@@ -52,17 +53,24 @@ class Traveller:
         """Give the descriptor of home back."""
         os.close(self._home)
 
-    def create(self, path: Path, sysctls: Mapping[str, str]) -> Handle:
+    def create(self, path: Path, sysctls: Mapping[str, str], user_namespace: str = "") -> Handle:
         """Make a namespace with its loopback up and hold it by a file at `path`, whose directory exists.
 
+        It belongs to the node's user namespace, or to the one that is held by the file `user_namespace`.
+
         Raises:
-            OSError: It cannot be made; nothing is left of it.
+            OSError, errors.FailedPrecondition: It cannot be made; nothing is left of it.
         """
         path.touch(mode=0o444)
         try:
+            if user_namespace:
+                _make_for(Path(user_namespace), path)
             with self._away():
-                _check(_libc.unshare(_CLONE_NEWNET), "unshare")
-                _mount(_OWN, path)
+                if user_namespace:
+                    _enter(path)
+                else:
+                    _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+                    _mount(_OWN, path)
                 return _furnish(path, sysctls)
         except BaseException:
             release(path)
@@ -92,6 +100,25 @@ class Traveller:
             if _libc.setns(self._home, _CLONE_NEWNET) != 0:
                 faulthandler.dump_traceback()
                 os.abort()
+
+
+def _make_for(user_namespace: Path, path: Path) -> None:
+    """Make a namespace that belongs to a user namespace, held by a file.
+
+    Only a process in the user namespace can: a thread of ours may not enter it.
+    """
+    if not is_held(user_namespace):
+        raise OSError(errno.ENOENT, f"{user_namespace} holds no user namespace")
+    with namespaces.process_with_network(user_namespace) as pid:
+        _mount(f"/proc/{pid}/ns/net", path)
+
+
+def _enter(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(descriptor, _CLONE_NEWNET), f"enter {path}")
+    finally:
+        os.close(descriptor)
 
 
 def hold(handle: Handle) -> None:

@@ -55,6 +55,7 @@ class SandboxSpec:
     Attributes:
         name: What people call the container.
         sysctls: Kernel parameters of the namespace, sorted by name.
+        user_namespace: File that holds the user namespace which is to own the network's; empty for the node's.
     """
 
     id: str
@@ -67,6 +68,7 @@ class SandboxSpec:
     dns: DnsConfig = DnsConfig()
     extra_hosts: tuple[ExtraHost, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    user_namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

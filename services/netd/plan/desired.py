@@ -65,6 +65,8 @@ class Namespace:
     attachments: tuple[Attachment, ...]
     gateway: IPv4Address | None
     gateway_interface: str
+    user_namespace: str = ""
+    """File of the user namespace that is to own it; empty for the node's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,7 @@ def _namespace(state: State, sandbox: Sandbox) -> Namespace:
     return Namespace(
         sandbox_id=sandbox.id,
         sysctls={**_SANDBOX_SYSCTLS, **dict(sandbox.spec.sysctls)},
+        user_namespace=sandbox.spec.user_namespace,
         attachments=tuple(
             Attachment(
                 host_link=endpoint.host_link,

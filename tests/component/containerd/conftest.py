@@ -34,6 +34,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 def module_dir() -> Iterator[Path]:
     """A short directory for a shared yard."""
     directory = Path(tempfile.mkdtemp(prefix="by-", dir="/tmp"))
+    directory.chmod(0o711)  # who is root in a user namespace is not root on the way to its files
     yield directory
     shutil.rmtree(directory)
 

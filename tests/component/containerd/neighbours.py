@@ -16,7 +16,7 @@ from typing import Any
 from beeyard.image.v1 import image_pb2, image_pb2_grpc, snapshot_pb2, snapshot_pb2_grpc
 from beeyard.network.v1 import sandbox_pb2, sandbox_pb2_grpc
 from services.containerd.kernel import syscalls
-from services.kit import errors
+from services.kit import errors, namespaces
 from services.kit.rpc.server import RpcServer
 
 IMAGE = "busybox"
@@ -216,7 +216,11 @@ class FakeNetd(sandbox_pb2_grpc.SandboxServiceServicer):
         if spec.mode != sandbox_pb2.SANDBOX_MODE_HOST:
             namespace = directory / "ns"
             namespace.touch()
-            _new_namespace(namespace)
+            if spec.user_namespace_path:
+                with namespaces.process_with_network(Path(spec.user_namespace_path)) as pid:
+                    syscalls.mount(f"/proc/{pid}/ns/net", namespace, "", syscalls.MS_BIND)
+            else:
+                _new_namespace(namespace)
             sandbox.netns_path = str(namespace)
         return sandbox
 

@@ -182,7 +182,7 @@ async def test_limits_are_kept(each: Yard) -> None:
 
 
 async def test_namespaces_of_the_host_and_of_another_container(one: Yard) -> None:
-    first = await one.create("sleep", "100", name="first")
+    first = await one.create("sleep", "100", name="first", security=spec_pb2.Security(ipc="shareable"))
     pid = await one.start(first)
     shared = spec_pb2.Security(pid="container:first", ipc="container:first")
     second, ended = await one.run_to_end("sh", "-c", "ps | grep 'sleep 100' | grep -v grep", security=shared)

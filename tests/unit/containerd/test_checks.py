@@ -92,7 +92,6 @@ def test_refused(spec: ContainerSpec) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        replace(GOOD, security=Security(userns="auto")),
         replace(GOOD, security=Security(gpus=("all",))),
     ],
 )

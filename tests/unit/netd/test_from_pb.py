@@ -51,7 +51,6 @@ def test_a_sandbox() -> None:
     ("fields", "error"),
     [
         ({"mode": 9}, errors.Invalid),
-        ({"user_namespace_path": "/proc/1/ns/user"}, errors.Unsupported),
         ({"ports": [port(container_port=0)]}, errors.Invalid),
         ({"ports": [port(container_port=70000)]}, errors.Invalid),
         ({"ports": [port(protocol="sctp")]}, errors.Unsupported),

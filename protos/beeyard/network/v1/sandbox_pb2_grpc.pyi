@@ -18,7 +18,7 @@ class SandboxServiceStub:
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
     PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
-    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
+    SPEC_INVALID, KERNEL_FAILED.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -39,7 +39,7 @@ class SandboxServiceServicer(metaclass=abc_1.ABCMeta):
 
     Error reasons: SANDBOX_NOT_FOUND, SANDBOX_DIFFERS, NETWORK_NOT_FOUND, PORT_IN_USE (metadata: port, protocol, holder),
     PORTS_EXHAUSTED, PROTOCOL_UNSUPPORTED, ADDRESS_IN_USE, ADDRESS_POOL_EXHAUSTED, IPV6_UNSUPPORTED,
-    USER_NAMESPACE_UNSUPPORTED, SPEC_INVALID, KERNEL_FAILED.
+    SPEC_INVALID, KERNEL_FAILED.
     """
 
     @abc_1.abstractmethod

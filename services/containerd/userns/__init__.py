@@ -1,0 +1,1 @@
+"""User namespaces of containers: which ids of the node they get (pure), and the namespaces themselves."""

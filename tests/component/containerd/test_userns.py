@@ -1,0 +1,187 @@
+"""Containers with ids of their own: root inside, nobody outside; made, joined, adopted and taken down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import spec_pb2
+from services.kit import errors
+from services.kit.rpc import client
+from tests.component.containerd.execution import execute
+from tests.component.containerd.yard import Yard, yard
+
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
+
+FIRST = 3_000_000
+AUTO = FIRST + 65_536
+"""Where the first container with ids of its own has them: after those of `remap`."""
+POOL = f"{FIRST}-{FIRST + 3 * 65_536 - 1}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mapped_yard(runtime: str, module_dir: Path) -> AsyncIterator[Yard]:
+    directory = module_dir / runtime
+    directory.mkdir()
+    async with yard(directory, runtime=runtime, userns_range=POOL) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def mapped(mapped_yard: Yard) -> AsyncIterator[Yard]:
+    """A yard with ids for `remap` and two containers; /dev/null stays as it was."""
+    before = os.stat("/dev/null")
+    yield mapped_yard
+    await mapped_yard.clear()
+    after = os.stat("/dev/null")
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+
+
+def own(userns: str = "auto", **fields: object) -> spec_pb2.Security:
+    return spec_pb2.Security(userns=userns, **fields)
+
+
+LOOK = """
+id -u; id -g; id -G
+while read -r line; do set -- $line; echo $1 $2 $3; done < /proc/self/uid_map
+stat -c '%u:%g %a' /bin/busybox / /made /secret /dev/shm
+touch /mine && chown alice:staff /mine && stat -c '%u:%g' /mine
+cat /secret; echo; cat /proc/sys/net/ipv4/ping_group_range
+echo to stderr > /dev/stderr; echo to stdout > /dev/stdout
+mknod /dev/own c 1 3 2>/dev/null || echo no mknod
+mount -t tmpfs none /tmp 2>/dev/null || echo no mount
+chown 70000 /mine 2>/dev/null || echo no such id
+kill -9 1 2>/dev/null; echo $(($(cat | wc -c)))
+sleep 300
+"""
+
+
+async def test_root_inside_is_nobody_outside(mapped: Yard) -> None:
+    secret = spec_pb2.InlineFile(path="/secret", data=b"hidden", uid=0, gid=50, mode=0o440)
+    container = await mapped.create("sh", "-c", LOOK, security=own(), working_dir="/made", files=[secret])
+    pid = await mapped.start(container)
+    async with asyncio.timeout(20):
+        while not (text := await mapped.text(container)).endswith("\n0\n"):
+            await asyncio.sleep(0.02)
+    lines = text.split("\n")
+    lines.remove("to stderr")  # two streams have no order
+    assert lines == [
+        "0", "0", "0",
+        f"0 {AUTO} 65536",
+        "0:0 755", "0:0 755", "0:0 755", "0:50 440", "0:0 1777",
+        "1000:50",
+        "hidden", "0\t65535",
+        "to stdout",
+        "no mknod", "no mount", "no such id",
+        "0", "",
+    ]  # fmt: skip
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert f"Uid:\t{AUTO}\t{AUTO}\t{AUTO}\t{AUTO}" in status
+    upper = mapped.imaged.layer(container) / "upper"
+    assert ((upper / "mine").stat().st_uid, (upper / "mine").stat().st_gid) == (AUTO + 1000, AUTO + 50)
+    assert (mapped.imaged.lower / "bin/busybox").stat().st_uid == 0
+
+    output, last = await execute(
+        mapped, container, "sh", "-c", "id -u; id -un; cat; ls -ld /dev/null", user="alice"
+    )
+    assert (last.exit.exit_code, output.split(b"\n")[:2]) == (0, [b"1000", b"alice"])
+    output, _ = await execute(mapped, container, "sh", "-c", "chmod 600 /dev/null; cat; echo done")
+    assert b"done\n" in output
+    assert os.stat("/dev/null").st_mode & 0o777 == 0o666
+
+    other = await mapped.create("sleep", "300", security=own())
+    other_pid = await mapped.start(other)
+    assert _uid(other_pid) == AUTO + 65_536
+    with pytest.raises(errors.Exhausted, match="no 65536 ids in a row are free"):
+        await mapped.create("true", security=own())
+    await client.call(
+        mapped.stub.RestartContainer(pb.RestartContainerRequest(container=container, grace_ms=0))
+    )
+    assert _uid((await mapped.get(container)).status.pid) == AUTO
+    assert (upper / "mine").stat().st_uid == AUTO + 1000
+    await mapped.remove(other)
+    again = await mapped.create("true", security=own("auto:size=2000"))
+    await mapped.remove(again)
+    await mapped.remove(container)
+    assert mapped.remains() == []
+    assert mapped.state_left() == []
+
+
+async def test_volumes_hold_the_ids_of_the_container(mapped: Yard) -> None:
+    fields = {
+        "security": own(),
+        "mounts": [spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_VOLUME, source="data", target="/usr/local/bin")],
+    }
+    script = "cd /usr/local/bin && stat -c '%u:%g' . plain; touch mine && chown alice mine; stat -c %u mine"
+    first, _ = await mapped.run_to_end("sh", "-c", script, **fields)
+    assert await mapped.text(first) == "0:0\n0:0\n1000\n"
+    data = mapped.root / "containerd/volumes/data/_data"
+    assert [(data / name).stat().st_uid for name in (".", "plain", "mine")] == [0, 0, 1000]
+    second, _ = await mapped.run_to_end("sh", "-c", "stat -c %u /usr/local/bin/mine", **fields)
+    assert await mapped.text(second) == "1000\n"
+    await mapped.remove(first)
+    await mapped.remove(second)
+
+
+async def test_ids_outlive_the_daemon(runtime: str, module_dir: Path) -> None:
+    directory = module_dir / f"{runtime}-killed"
+    directory.mkdir()
+    async with yard(directory, runtime=runtime, userns_range=POOL) as own_yard:
+        container = await own_yard.create("sleep", "300", security=own())
+        pid = await own_yard.start(container)
+        await own_yard.kill_daemon()
+        await own_yard.start_daemon()
+        assert (await own_yard.get(container)).status.pid == pid
+        other = await own_yard.create("sleep", "300", security=own())
+        assert _uid(await own_yard.start(other)) == AUTO + 65_536
+        restart = pb.RestartContainerRequest(container=container, grace_ms=0)
+        await client.call(own_yard.stub.RestartContainer(restart))
+        assert _uid((await own_yard.get(container)).status.pid) == AUTO
+        await own_yard.clear()
+
+
+async def test_sharing_and_what_excludes_it(mapped: Yard) -> None:
+    owner = await mapped.create("sleep", "300", security=own(ipc="shareable"), name="owner")
+    owner_pid = await mapped.start(owner)
+    script = "ps | grep -c 'sleep 300'; echo 1 > /dev/shm/x; cat /sys/class/net/lo/address; hostname"
+    joiner = await mapped.create(
+        "sh", "-c", script + "; sleep 200", name="joiner", network="container:owner",
+        security=spec_pb2.Security(pid="container:owner", ipc="container:owner"),
+    )  # fmt: skip
+    joiner_pid = await mapped.start(joiner)
+    for kind in ("user", "net", "pid", "ipc"):
+        assert _namespace(joiner_pid, kind) == _namespace(owner_pid, kind)
+    assert _namespace(joiner_pid, "mnt") != _namespace(owner_pid, "mnt")
+    async with asyncio.timeout(20):
+        while not Path(f"/proc/{owner_pid}", "root", "dev/shm/x").exists():
+            await asyncio.sleep(0.02)
+
+    shared = [await mapped.create("sleep", "300", security=own("remap")) for _ in range(2)]
+    pids = [await mapped.start(container) for container in shared]
+    assert [_uid(pid) for pid in pids] == [FIRST, FIRST]
+    assert _namespace(pids[0], "user") != _namespace(pids[1], "user")
+
+    for fields, why in (
+        ({"security": own(privileged=True)}, "privileged mode is incompatible"),
+        ({"security": own(), "network": "host"}, "cannot share the host's network"),
+        ({"security": own(pid="host")}, "cannot share the host's PID"),
+        ({"security": own(), "network": "container:owner"}, "ids of its own"),
+        ({"security": own("auto:size=5")}, "the size is not between"),
+        ({"security": own("keep-id")}, "invalid user namespace mode"),
+    ):
+        with pytest.raises(errors.Invalid, match=why):
+            await mapped.create("true", **fields)
+
+
+def _uid(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def _namespace(pid: int, kind: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/{kind}")
