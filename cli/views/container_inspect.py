@@ -29,6 +29,9 @@ def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
         "Args": list(container.argv[1:]),
         "State": _state(container),
         "Image": container.image_id,
+        "ResolvConfPath": container.status.network.resolv_conf_path,
+        "HostnamePath": container.status.network.hostname_path,
+        "HostsPath": container.status.network.hosts_path,
         "LogPath": container.log_path,
         "BundlePath": container.bundle_path,
         "Name": f"/{container.name}",
@@ -38,9 +41,10 @@ def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": container.spec.security.apparmor,
-        "ExecIDs": None,
+        "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": host_config.build(container),
     }
+    shown["GraphDriver"] = {"Name": "overlay", "Data": None}
     if size:
         shown["SizeRw"] = container.size_rw_bytes
         shown["SizeRootFs"] = container.size_root_bytes
@@ -153,21 +157,35 @@ def _network_settings(container: pb.Container) -> dict[str, Any]:
         endpoint.network: {
             "IPAMConfig": None,
             "Links": None,
-            "Aliases": list(endpoint.aliases),
+            "Aliases": list(endpoint.aliases) or None,
+            "DriverOpts": None,
+            "GwPriority": 0,
             "MacAddress": endpoint.mac,
             "NetworkID": endpoint.network_id,
             "Gateway": endpoint.gateway,
             "IPAddress": endpoint.ip,
             "IPPrefixLen": endpoint.prefix_length,
-            "DNSNames": list(endpoint.aliases),
+            "IPv6Gateway": "",
+            "GlobalIPv6Address": "",
+            "GlobalIPv6PrefixLen": 0,
+            "DNSNames": list(endpoint.aliases) or None,
         }
         for endpoint in network.endpoints
     }
     first: Mapping[str, Any] = next(iter(shown.values()), {})
     return {
+        "Bridge": "",
         "SandboxID": container.id if network.netns_path else "",
         "SandboxKey": network.netns_path,
         "Ports": ports.port_map(network.ports, container.spec.network.expose),
+        "HairpinMode": False,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
         "Gateway": first.get("Gateway", ""),
         "IPAddress": first.get("IPAddress", ""),
         "IPPrefixLen": first.get("IPPrefixLen", 0),

@@ -56,6 +56,7 @@ class Session:
     """An exec that runs."""
 
     id: str
+    container_id: str
     pid: int
     hub: Hub
     control: ControlFifo
@@ -87,6 +88,10 @@ class Execs:
         if session is None:
             raise errors.NotFound(f"no such exec runs: {exec_id[:80]}", reason="EXEC_NOT_FOUND")
         return session
+
+    def of(self, container_id: str) -> list[str]:
+        """Return the ids of those that run in a container."""
+        return [session.id for session in self._sessions.values() if session.container_id == container_id]
 
     async def start(self, actor: Actor, request: ExecRequest, hub: Hub) -> Session:
         """Start a process.
@@ -126,6 +131,7 @@ class Execs:
                 pid = await self._begin(actor, request, directory, running, hub)
             session = Session(
                 id=exec_id,
+                container_id=actor.record.id,
                 pid=pid,
                 hub=hub,
                 control=ControlFifo(directory, self._clock),

@@ -165,14 +165,15 @@ class ContainerService(RefusedCalls):
     ) -> pb.GetContainerResponse:
         container = self._to_pb(self._engine.find(request.container))
         if request.size:
-            container.size_rw_bytes = await self._images.usage_bytes(container.id)
+            await self._measure([container])
+        container.exec_ids[:] = self._execs.of(container.id)
         return pb.GetContainerResponse(container=container)
 
     async def ListContainers(
         self, request: pb.ListContainersRequest, context: Context
     ) -> pb.ListContainersResponse:
         wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
-        everything = request.all or request.last or "status" in wanted or "exited" in wanted
+        everything = request.all or request.last or "status" in wanted
         chosen = [
             actor
             for actor in sorted(self._engine.all(), key=_token, reverse=True)
@@ -187,8 +188,7 @@ class ContainerService(RefusedCalls):
         page, rest = chosen[:size], chosen[size:]
         containers = [self._to_pb(actor) for actor in page]
         if request.size:
-            for container in containers:
-                container.size_rw_bytes = await self._images.usage_bytes(container.id)
+            await self._measure(containers)
         return pb.ListContainersResponse(
             containers=containers, next_page_token=_token(page[-1]) if rest and page else ""
         )
@@ -292,6 +292,13 @@ class ContainerService(RefusedCalls):
         self, request_iterator: AsyncIterator[pb.ExecRequest], context: Context
     ) -> AsyncIterator[pb.ExecResponse]:
         return self._executing.serve(request_iterator)
+
+    async def _measure(self, containers: list[pb.Container]) -> None:
+        """Fill in the sizes: of the writable layer, and with its image's."""
+        images = {key: await self._images.size_bytes(key) for key in {each.image_id for each in containers}}
+        for container in containers:
+            container.size_rw_bytes = await self._images.usage_bytes(container.id)
+            container.size_root_bytes = container.size_rw_bytes + images[container.image_id]
 
     def _to_pb(self, actor: Actor) -> pb.Container:
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)

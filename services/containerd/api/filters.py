@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from services.containerd.model.events import ContainerEvent
     from services.containerd.model.status import Record
 
+PORT_DIGITS_MAX = 5
 _STATUSES = frozenset(state.value for state in State)
 
 
@@ -117,7 +118,21 @@ def _exited(record: Record, value: str, _find: object) -> bool:
 
 def _expose(record: Record, value: str, _find: object) -> bool:
     exposed = {*record.image.exposed_ports, *record.spec.network.expose}
-    return any(entry in (value, f"{value}/tcp") or f"{entry}/tcp" == value for entry in exposed)
+    return any(_in_ports(entry, value) for entry in exposed)
+
+
+def _in_ports(entry: str, wanted: str) -> bool:
+    """Return whether an exposed port ("80/tcp") is one of those that a filter names: "80", "80/udp", "80-90/tcp"."""
+    port, _, protocol = entry.partition("/")
+    ports, _, wanted_protocol = wanted.partition("/")
+    first, _, last = ports.partition("-")
+    if not all(text.isdecimal() and len(text) <= PORT_DIGITS_MAX for text in (first, last or first)):
+        raise _invalid(f"port {wanted!r} is no number or range")
+    return (
+        port.isdecimal()
+        and int(first) <= int(port) <= int(last or first)
+        and ((wanted_protocol or "tcp") == (protocol or "tcp"))
+    )
 
 
 def _health(record: Record, value: str, _find: object) -> bool:
@@ -132,7 +147,9 @@ def _id(record: Record, value: str, _find: object) -> bool:
 
 
 def _is_task(record: Record, value: str, _find: object) -> bool:
-    return (value in ("1", "true")) == ("com.docker.swarm.task.id" in record.spec.labels)
+    if value.lower() not in ("1", "true", "0", "false"):
+        raise _invalid(f"is-task={value}: give true or false")
+    return (value.lower() in ("1", "true")) == ("com.docker.swarm.task.id" in record.spec.labels)
 
 
 def _label(record: Record, value: str, _find: object) -> bool:

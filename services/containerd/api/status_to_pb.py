@@ -149,4 +149,7 @@ def _network(network: NetworkStatus) -> container_pb2.NetworkStatus:
             for endpoint in network.endpoints
         ],
         ports=[spec_to_pb.port(binding) for binding in network.ports],
+        hosts_path=network.hosts_path,
+        resolv_conf_path=network.resolv_conf_path,
+        hostname_path=network.hostname_path,
     )

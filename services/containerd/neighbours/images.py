@@ -9,6 +9,7 @@ from beeyard.image.v1 import image_pb2, image_pb2_grpc, snapshot_pb2, snapshot_p
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.spec import Healthcheck
 from services.containerd.rootfs.mounting import RootMount
+from services.kit import errors
 from services.kit.rpc import client
 
 if TYPE_CHECKING:
@@ -97,6 +98,17 @@ class Images:
         """Yield what differs from the image, but what is there only to mount on."""
         request = snapshot_pb2.DiffSnapshotRequest(key=container_id, mount_points=mount_points)
         return client.stream(self._snapshots.DiffSnapshot(request))
+
+    async def size_bytes(self, image_id: str) -> int:
+        """Return the size of an image's file system, 0 if it is gone."""
+        request = image_pb2.GetImageRequest(reference=image_id)
+        try:
+            response = await self._neighbour.call(
+                lambda: self._images.GetImage(request, timeout=GET_TIMEOUT_S)
+            )
+        except errors.NotFound:
+            return 0
+        return response.image.size_bytes
 
     async def usage_bytes(self, container_id: str) -> int:
         """Return the size of the writable layer of a container."""

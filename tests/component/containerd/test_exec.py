@@ -160,3 +160,13 @@ async def test_detach_keys_are_checked_without_a_terminal_too(one: Yard) -> None
     container = await sleeper(one)
     with pytest.raises(errors.Invalid, match="detach key"):
         await execute(one, container, "true", detach_keys="foo")
+
+
+async def test_those_that_run_are_seen(one: Yard) -> None:
+    container = await sleeper(one)
+    assert (await one.get(container)).exec_ids == []
+    started = []
+    for _ in range(2):
+        _, last = await execute(one, container, "sleep", "100", detach=True)
+        started.append(last.started.exec_id)
+    assert sorted((await one.get(container)).exec_ids) == sorted(started)

@@ -275,3 +275,26 @@ def test_what_netd_is_asked_for() -> None:
     ] == ["10.0.0.9"]
     alone = spec_to_pb(replace(GOOD, network=Network(mode="none")), ImageConfig(), name="w", hostname="h")
     assert not alone.endpoints
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("99", True),
+        ("90-100", True),
+        ("90-100/tcp", True),
+        ("90-100/udp", False),
+        ("53/udp", True),
+        ("80", False),
+    ],
+)
+def test_exposed_ports_are_found_in_ranges(wanted: str, expected: bool) -> None:
+    found = record(status=Status(), image=ImageConfig(exposed_ports=("99/tcp", "53/udp")))
+    assert filters.matches(found, {"expose": (wanted,)}, find=lambda _: found) is expected
+
+
+@pytest.mark.parametrize(("key", "value"), [("expose", "x"), ("expose", "1-x"), ("is-task", "x")])
+def test_filter_values_that_make_no_sense_are_refused(key: str, value: str) -> None:
+    found = record(status=Status(), image=ImageConfig(exposed_ports=("99/tcp",)))
+    with pytest.raises(errors.Invalid):
+        filters.matches(found, {key: (value,)}, find=lambda _: found)

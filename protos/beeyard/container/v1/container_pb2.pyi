@@ -1086,8 +1086,17 @@ class NetworkStatus(message.Message):
     NETNS_PATH_FIELD_NUMBER: builtins.int
     ENDPOINTS_FIELD_NUMBER: builtins.int
     PORTS_FIELD_NUMBER: builtins.int
+    HOSTS_PATH_FIELD_NUMBER: builtins.int
+    RESOLV_CONF_PATH_FIELD_NUMBER: builtins.int
+    HOSTNAME_PATH_FIELD_NUMBER: builtins.int
     netns_path: builtins.str
     """Path of its network namespace."""
+    hosts_path: builtins.str
+    """The file that is its /etc/hosts."""
+    resolv_conf_path: builtins.str
+    """The file that is its /etc/resolv.conf."""
+    hostname_path: builtins.str
+    """The file that is its /etc/hostname."""
     @builtins.property
     def endpoints(self) -> containers.RepeatedCompositeFieldContainer[EndpointStatus]:
         """One per network."""
@@ -1102,10 +1111,13 @@ class NetworkStatus(message.Message):
         netns_path: builtins.str = ...,
         endpoints: abc.Iterable[EndpointStatus] | None = ...,
         ports: abc.Iterable[spec_pb2.PortBinding] | None = ...,
+        hosts_path: builtins.str = ...,
+        resolv_conf_path: builtins.str = ...,
+        hostname_path: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["endpoints", b"endpoints", "netns_path", b"netns_path", "ports", b"ports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["endpoints", b"endpoints", "hostname_path", b"hostname_path", "hosts_path", b"hosts_path", "netns_path", b"netns_path", "ports", b"ports", "resolv_conf_path", b"resolv_conf_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
