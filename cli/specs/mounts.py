@@ -31,7 +31,11 @@ def parse_mount(text: str) -> spec.Mount:
         errors.Invalid: A field is unknown, malformed, or does not fit the type.
     """
     mount = spec.Mount(type=spec.MOUNT_TYPE_VOLUME)
+    kinds: set[str] = set()
     for field, value in csv_fields(text, "--mount"):
+        kind, dash, _ = field.partition("-")
+        if dash:
+            kinds.add(kind)
         if field in _FLAGS:
             _FLAGS[field](mount, flag(value, field, "--mount"))
         elif field in _FIELDS and value is not None:
@@ -42,6 +46,9 @@ def parse_mount(text: str) -> spec.Mount:
             raise invalid(f"--mount {text!r}: unexpected field {field!r}")
     if not mount.target:
         raise invalid(f"--mount {text!r}: target is required")
+    own = next(name for name, kind in _TYPES.items() if kind == mount.type)
+    for kind in sorted(kinds - {own}):
+        raise invalid(f"cannot mix '{kind}-*' options with mount type '{own}'")
     if mount.type == spec.MOUNT_TYPE_BIND and not mount.source:
         raise invalid(f"--mount {text!r}: a bind needs a source")
     if mount.type == spec.MOUNT_TYPE_TMPFS and mount.source:

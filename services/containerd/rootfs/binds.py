@@ -36,7 +36,11 @@ def bound(mount: Mount, source: Path) -> BoundFile:
         read_only=mount.read_only,
         propagation=mount.propagation or "rprivate",
         recursive=recursive,
-        read_only_recursive=mount.read_only and recursive and mount.bind_recursive != "writable",
+        # Nothing is below a file, and crun cannot do it for one.
+        read_only_recursive=mount.read_only
+        and recursive
+        and mount.bind_recursive != "writable"
+        and source.is_dir(),
         must_be_recursive=mount.bind_recursive == "readonly",
     )
 

@@ -204,7 +204,9 @@ async def test_subpaths_stay_in_the_volume(each: Yard, tmp_path: Path) -> None:
     (place / "up").symlink_to("../../../../../../../../../..")
     assert await say(each, "cat /t/file", mount("/t", "tree", volume_subpath="deep/er")) == "inside\n"
     assert await say(each, "cat /t/file", mount("/t", "tree", volume_subpath="link")) == "inside\n"
-    assert await say(each, "cat /f", mount("/f", "tree", volume_subpath="deep/er/file")) == "inside\n"
+    for read_only in (False, True):
+        part = mount("/f", "tree", volume_subpath="deep/er/file", read_only=read_only)
+        assert await say(each, "cat /f", part) == "inside\n"
     for subpath in ("out", "out/canary", "missing"):
         container = await each.create("true", mounts=[mount("/t", "tree", volume_subpath=subpath)])
         with pytest.raises(errors.FailedPrecondition, match="cannot access path"):
