@@ -219,4 +219,6 @@ class _Progress:
 
     def finish(self, target: str) -> None:
         if self._redraw is not None:
-            self._redraw.draw([f"Successfully copied {units.render_bytes(self._size_bytes)} to {target}"])
+            self._redraw.draw([])
+            shown = units.render_bytes(self._size_bytes)
+            print(f"Successfully copied {shown} to {target}", file=sys.stderr)
