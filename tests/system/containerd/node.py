@@ -118,6 +118,11 @@ class Node:
         chunks = [line.data async for response in client.stream(call) for line in response.lines]
         return b"".join(chunks).decode()
 
+    async def changes(self, container: str) -> set[tuple[int, str]]:
+        """Return what a container has changed."""
+        call = self.containers.DiffContainer(pb.DiffContainerRequest(container=container))
+        return {(change.kind, change.path) async for batch in client.stream(call) for change in batch.changes}
+
     async def remove(self, container: str) -> None:
         """Remove a container by force."""
         await client.call(

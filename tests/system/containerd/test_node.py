@@ -11,6 +11,7 @@ import pytest
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
+from services.kit.rpc import client
 from tests.system.containerd.node import DAEMONS, Node, node
 from tests.system.netd.world import CLIENT, NODE, Namespace, node_and_client
 
@@ -80,6 +81,29 @@ async def test_every_daemon_may_die(real: Node, namespaces: tuple[Namespace, Nam
     again = await real.begin("true", network=network)
     assert await real.ended(again.id) == 0
     await real.remove(again.id)
+    assert real.remains() == []
+
+
+async def test_diff_and_commit_know_what_is_the_containers_own(real: Node) -> None:
+    mounts = [spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_TMPFS, target="/deep/er/point")]
+    files = [spec_pb2.InlineFile(path="/run/secrets/word", data=b"word", mode=0o400)]
+    script = "echo mine > /made; rm /bin/true; sleep 1000"
+    container = (await real.begin("sh", "-c", script, mounts=mounts, files=files, init=True)).id
+    async with asyncio.timeout(20):
+        while len(changes := await real.changes(container)) < 3:
+            await asyncio.sleep(0.05)
+    assert changes == {
+        (pb.CHANGE_KIND_ADDED, "/made"),
+        (pb.CHANGE_KIND_MODIFIED, "/bin"),
+        (pb.CHANGE_KIND_DELETED, "/bin/true"),
+    }
+    request = pb.CommitContainerRequest(container=container, reference="made:1", changes=["ENV NEW=1"])
+    image = (await client.call(real.containers.CommitContainer(request))).image_id
+    look = await real.begin("sh", "-c", "cat /made; echo $NEW; ls -d /deep /run/secrets", image=image)
+    assert await real.ended(look.id) != 0
+    assert (await real.text(look.id)).split()[:2] == ["mine", "1"]
+    for each in (container, look.id):
+        await real.remove(each)
     assert real.remains() == []
 
 
