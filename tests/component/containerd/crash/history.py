@@ -37,7 +37,7 @@ class Outcome(Enum):
 _QUIET = frozenset(
     {
         *("exec", "exec_detached", "exec_missing", "attach", "wait", "rename", "update", "logs"),
-        *("check", "commit"),
+        *("check", "commit", "copy_in", "copy_out"),
     }
 )
 """Calls that do not end a run."""

@@ -110,7 +110,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         Mutation(patch=_leaves_execs),
         Mutation(patch=_does_not_look_after_a_crash),
         Mutation(patch=_thinks_that_everything_was_lost),
-        Mutation(patch=_leaves_frozen, seeds=(84, 127)),
+        Mutation(patch=_leaves_frozen, seeds=(90,)),
         Mutation(patch=_forgets_stops),
         Mutation(patch=_does_not_write_records),
         Mutation(patch=_misreads_exit_codes),

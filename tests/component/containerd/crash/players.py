@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.component.containerd.yard import spec
 FOLLOW_S_MAX = 0.3
 """How long a call that lasts as long as the container is followed."""
 CALL_S_MAX = 30.0
+COPY_CHUNK_BYTES = 16 << 10
 GONE_REASONS = frozenset({"UNAVAILABLE", "CANCELLED"})
 GONE_UNDER_SENDING = "Internal error from Core"
 """What grpc.aio says where a connection ends while it sends."""
@@ -141,6 +144,19 @@ class Player:
         request = pb.CommitContainerRequest(container=self._name, no_pause=not op.value % 4)
         await client.call(self._stub.CommitContainer(request))
 
+    async def _copy_out(self, op: Op) -> None:
+        path = "/" if op.value % 4 else "/bin"
+        await self._follow(self._stub.CopyOut(pb.CopyOutRequest(container=self._name, path=path)))
+
+    async def _copy_in(self, op: Op) -> None:
+        async def requests() -> AsyncIterator[pb.CopyInRequest]:
+            yield pb.CopyInRequest(spec=pb.CopyInSpec(container=self._name, path="/tmp"))
+            data = _archive(op.value)
+            for start in range(0, len(data), COPY_CHUNK_BYTES):
+                yield pb.CopyInRequest(chunk=data[start : start + COPY_CHUNK_BYTES])
+
+        await client.call(self._stub.CopyIn(requests()))
+
     async def _check(self, _op: Op) -> None:
         await client.call(self._stub.CheckHealth(pb.CheckHealthRequest(container=self._name)))
 
@@ -198,6 +214,15 @@ class Player:
             except TimeoutError:
                 pass
         return last
+
+
+def _archive(size: int) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        member = tarfile.TarInfo("copied")
+        member.size = size
+        archive.addfile(member, io.BytesIO(bytes(size)))
+    return written.getvalue()
 
 
 def _is_gone(exc: errors.BeeyardError) -> bool:

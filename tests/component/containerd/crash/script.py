@@ -9,7 +9,10 @@ from typing import Any
 from beeyard.container.v1 import spec_pb2
 from services.containerd.lifecycle import faults
 
-POINTS = (*faults.POINTS, *faults.EXEC_POINTS, *faults.HEALTH_POINTS, *faults.COMMIT_POINTS)
+POINTS = (
+    *(*faults.POINTS, *faults.EXEC_POINTS, *faults.HEALTH_POINTS),
+    *(*faults.COMMIT_POINTS, *faults.COPY_POINTS),
+)
 THINK_MS_MAX = 60
 KILL_MS_MAX = 700
 RECOVERY_KILL_MS_MAX = 250
@@ -113,6 +116,7 @@ _NEEDED = {
     "exec": ("start", "exec"),
     "health": ("start", "check", "check"),
     "commit": ("start", "commit", "commit"),
+    "cp": ("start", "copy_out", "copy_in", "copy_out", "copy_in"),
 }
 """The calls without which a fault point is not reached, by its first word."""
 
@@ -183,6 +187,7 @@ def _container(rng: random.Random, number: int, seed: int) -> Container:
 _LATER = (
     "stop", "stop", "kill", "terminate", "restart", "pause", "unpause", "remove", "remove", "exec", "exec",
     "exec_detached", "exec_missing", "attach", "start", "wait", "rename", "update", "logs", "commit",
+    "copy_out", "copy_in",
 )  # fmt: skip
 
 
