@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.containerd.kernel import syscalls
 from services.containerd.model.mounts import MountPoint, volume_names
 from services.containerd.model.spec import Mount, MountKind
-from services.containerd.volumes import tree
+from services.containerd.volumes import pin, tree
 from services.containerd.volumes.core import filters, local_options, settle, volume
 from services.containerd.volumes.core.volume import Volume, Wanted
 from services.kit import errors
@@ -163,3 +165,38 @@ def test_a_copy_is_the_same(tmp_path: Path) -> None:
     assert (target / "sub").stat().st_mtime_ns == 2_000_000_003
     assert (target / "holes").read_bytes() == b"\0" * (1 << 20) + b"end"
     assert (target / "holes").stat().st_blocks < 100
+
+
+@pytest.mark.root
+def test_a_subpath_that_is_swapped_meanwhile_never_leads_out(tmp_path: Path) -> None:
+    root, outside, place = tmp_path / "volume", tmp_path / "outside", tmp_path / "place"
+    for directory in (root / "real", outside):
+        directory.mkdir(parents=True)
+    (root / "real/inside").touch()
+    (outside / "canary").touch()
+    (root / "sub").mkdir()
+    (root / "link").symlink_to(outside)
+    over = threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            for first, second in (("sub", "held"), ("link", "sub"), ("sub", "link"), ("held", "sub")):
+                (root / first).rename(root / second)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(300):
+            try:
+                pin.pin(root, "sub", place)
+            except errors.Invalid:
+                continue
+            try:
+                assert list(place.iterdir()) == []
+            finally:
+                syscalls.umount(place)
+    finally:
+        over.set()
+        thread.join()
+    pin.pin(root, "real/inside", tmp_path / "file")
+    syscalls.umount(tmp_path / "file")

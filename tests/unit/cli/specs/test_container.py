@@ -228,6 +228,11 @@ def test_restart_policies(text: str, condition: int, retries: int) -> None:
         ("-v a:b:c:d", "give [source:]target"),
         ("-v /a:/b:what", "unknown option 'what'"),
         ("--mount type=bind,dst=/x", "a bind needs a source"),
+        ("--mount bind-propagation=rslave,dst=/x", "cannot mix 'bind-*' options with mount type 'volume'"),
+        (
+            "--mount type=bind,src=/a,dst=/x,volume-nocopy",
+            "cannot mix 'volume-*' options with mount type 'bind'",
+        ),
         ("--mount type=x,dst=/x", "use bind, volume, tmpfs, image"),
         ("--mount dst=/x,nonsense=1", "unexpected field 'nonsense'"),
         ("--tmpfs :size=1", "give target"),
