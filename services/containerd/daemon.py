@@ -153,7 +153,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                 Parts(
                     engine=engine,
                     execs=Execs(machine, supervisor, clock, system.new_hex_id),
-                    updates=Updates(machine, sandboxes),
+                    updates=Updates(machine, sandboxes, control),
                     machine=machine,
                     images=images,
                     events=events,

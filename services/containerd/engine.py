@@ -14,7 +14,7 @@ from services.containerd.logs import options as log_options
 from services.containerd.model import check, names
 from services.containerd.model.events import Action
 from services.containerd.model.status import Phase, Record, State, Status
-from services.containerd.ocispec import capabilities, devices, resolve, resources, rlimits
+from services.containerd.ocispec import capabilities, devices, honoured, resolve, resources, rlimits
 from services.containerd.runtime import signals
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
@@ -301,6 +301,7 @@ class Engine:
     def check(self, spec: ContainerSpec) -> None:
         """Refuse what can be seen to fail without looking at the image."""
         check.check(spec)
+        honoured.check(spec, self._machine.host)
         resources.check(spec.resources, self._machine.host)
         rlimits.check(spec.resources.ulimits)
         devices.check_rules(spec.security.device_cgroup_rules)

@@ -29,6 +29,8 @@ def read(hierarchies: Hierarchies) -> HostFacts:
         capabilities=held,
         hard_limits={} if _CAP_SYS_RESOURCE in held else _hard_limits(),
         swap_limit=_swap_limit(hierarchies),
+        cpu_realtime=_cpu_realtime(hierarchies),
+        oom_score_adj_min=-1000 if _CAP_SYS_RESOURCE in held else _own_oom_score_adj(),
         apparmor=Path("/sys/kernel/security/apparmor/profiles").exists(),
         cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -54,6 +56,15 @@ def _hard_limits() -> dict[str, int]:
             hard = resource.getrlimit(number)[1]
             limits[name] = -1 if hard == resource.RLIM_INFINITY else hard
     return limits
+
+
+def _cpu_realtime(hierarchies: Hierarchies) -> bool:
+    cpu = hierarchies.v1.get("cpu")
+    return hierarchies.version == 1 and cpu is not None and (cpu / "cpu.rt_runtime_us").exists()
+
+
+def _own_oom_score_adj() -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii"))
 
 
 def _swap_limit(hierarchies: Hierarchies) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import messages
+from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.model import check
 from services.containerd.model.events import Action
 from services.containerd.model.spec import Resources
@@ -17,6 +18,7 @@ from services.containerd.runtime import oci_cli
 from services.kit import atomic, errors
 
 if TYPE_CHECKING:
+    from services.containerd.cgroups.control import Control
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.model.spec import ContainerSpec, PortBinding, RestartPolicy
@@ -68,8 +70,9 @@ def merged(old: Resources, new: Resources) -> Resources:
 class Updates:
     """Changes containers. The record is written first; when the change fails it is taken back."""
 
-    def __init__(self, machine: Machine, sandboxes: Sandboxes) -> None:
+    def __init__(self, machine: Machine, sandboxes: Sandboxes, control: Control) -> None:
         self._machine = machine
+        self._control = control
         self._sandboxes = sandboxes
 
     async def limits(self, actor: Actor, new: Resources, restart: RestartPolicy | None) -> tuple[str, ...]:
@@ -122,6 +125,8 @@ class Updates:
         )
         if code != 0:
             raise errors.FailedPrecondition(oci_cli.explain(output), reason="RUNTIME_FAILED")
+        if spec.resources.pids_max < 0:
+            self._control.lift_pids(cgroup_path(actor.record, machine.cgroup_parent))
         return tuple(warnings)
 
 

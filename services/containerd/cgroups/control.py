@@ -93,6 +93,12 @@ class Control:
                     pids.update(int(line) for line in procs.split())
         return frozenset(pids)
 
+    def lift_pids(self, cgroup: str) -> None:
+        """Take the limit of processes from a group: the runtimes' update does not know how to say it."""
+        directory = self._hierarchies.directory("pids", cgroup)
+        if directory is not None:
+            (directory / "pids.max").write_text("max", encoding="ascii")
+
     async def kill(self, cgroup: str) -> None:
         """Kill everything in the group and wait until it is empty or the kernel holds on to something.
 

@@ -27,7 +27,19 @@ _PROPAGATIONS = frozenset({"", "private", "rprivate", "shared", "rshared", "slav
 _BIND_RECURSIVE = frozenset({"", "enabled", "disabled", "writable", "readonly"})
 _PROTOCOLS = frozenset({"", "tcp", "udp", "sctp"})
 _IPC = frozenset({"", "host", "private", "shareable", "none"})
-_SYSCTL_PREFIXES = ("net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
+_SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
+_SYSCTLS = frozenset(
+    {
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shm_rmid_forced",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+    }
+)
 
 
 def check(spec: ContainerSpec) -> None:
@@ -194,7 +206,7 @@ def _check_security(spec: ContainerSpec) -> None:
 
 def _check_sysctl(name: str, spec: ContainerSpec) -> None:
     """Refuse parameters of the whole machine: only those of the container's own namespaces are its to set."""
-    if not name.startswith(_SYSCTL_PREFIXES) or "/" in name or ".." in name:
+    if not (name.startswith(_SYSCTL_PREFIXES) or name in _SYSCTLS) or "/" in name or ".." in name:
         raise _invalid(f"sysctl {name} does not belong to a namespace of the container")
     if name.startswith("net.") and (
         spec.network.mode == "host" or spec.network.mode.startswith("container:")

@@ -31,6 +31,10 @@ class HostFacts:
     swap_limit: bool = True
     """Whether memory and swap can be limited together."""
     apparmor: bool = False
+    cpu_realtime: bool = True
+    """Whether control groups divide real-time processor time."""
+    oom_score_adj_min: int = -1000
+    """What a process of ours can have at least: without CAP_SYS_RESOURCE no less than the daemon."""
     cpus: int = 1
     memory_bytes: int = 0
 

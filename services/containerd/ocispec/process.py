@@ -47,8 +47,8 @@ def section(
     }
     if limits:
         built["rlimits"] = limits
-    if spec.resources.oom_score_adj:
-        built["oomScoreAdj"] = spec.resources.oom_score_adj
+    # Always: a container must not be as dear to the kernel as the daemon from which it would inherit.
+    built["oomScoreAdj"] = max(spec.resources.oom_score_adj, host.oom_score_adj_min)
     if host.apparmor and spec.security.apparmor not in ("", "unconfined"):
         built["apparmorProfile"] = spec.security.apparmor
     return built, warnings
@@ -94,7 +94,6 @@ def exec_section(
         "cwd": workdir or main["cwd"],
         "capabilities": capabilities.section(bounding, uid=identity.uid),
     }
-    built.pop("oomScoreAdj", None)
     return built
 
 

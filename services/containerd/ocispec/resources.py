@@ -86,6 +86,11 @@ def _memory(resources: Resources, host: HostFacts, warnings: list[str]) -> Secti
     if resources.oom_kill_disable:
         if host.cgroup_version == 1:
             memory["disableOOMKiller"] = True
+            if not resources.memory_bytes:
+                warnings.append(
+                    "OOM killer is disabled for the container, but no memory limit is set, this can result in the"
+                    " system running out of resources."
+                )
         else:
             warnings.append("oom-kill-disable has no effect with cgroup v2: discarded")
     return memory
@@ -147,10 +152,6 @@ def _check_memory(resources: Resources) -> None:
         raise _invalid(f"memory-reservation {reservation} is above the memory limit {memory}")
     if resources.memory_swappiness is not None and not 0 <= resources.memory_swappiness <= 100:
         raise _invalid(f"memory-swappiness {resources.memory_swappiness} is not between 0 and 100")
-    if resources.oom_kill_disable and not memory:
-        raise _invalid(
-            "oom-kill-disable without a memory limit could hang the machine: give --memory as well"
-        )
 
 
 def _check_cpu(resources: Resources, host: HostFacts) -> None:

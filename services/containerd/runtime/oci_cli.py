@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ _LIMITS = (
     ("pids.max", "--pids-limit"),
 )
 """Control files of v1 and v2, and the flags that write them. Longer names stand before their beginnings."""
+
+
+_LOG_LINE = re.compile(r'time="[^"]*" (?:level=\w+ msg=)?"?(.*?)"?$')
+"""runc writes its messages as a logger does."""
 
 
 def delete(flavour: Flavour, root: Path, container_id: str) -> list[str]:
@@ -111,6 +116,8 @@ def explain(message: str) -> str:
     """
     lines = [line.strip() for line in message.replace("\\n", "\n").splitlines() if line.strip()]
     text = lines[-1] if lines else "the runtime failed without a message"
+    if logged := _LOG_LINE.match(text):
+        text = logged[1].replace('\\"', '"')
     for noise in _NOISE:
         text = text.replace(noise, "")
     text = text.strip().strip('"')

@@ -115,7 +115,6 @@ def test_accepted() -> None:
         Resources(memory_bytes=64 << 20, memory_swap_bytes=32 << 20),
         Resources(memory_bytes=64 << 20, memory_reservation_bytes=128 << 20),
         Resources(memory_swappiness=101),
-        Resources(oom_kill_disable=True),
         Resources(nano_cpus=5_000_000_000),
         Resources(nano_cpus=1),
         Resources(nano_cpus=10**9, cpu_quota_us=1000),
