@@ -1,0 +1,68 @@
+"""Files of containers by `swarmctl`, on a node of real daemons."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.containerd.node import Node, node
+from tests.system.netd.world import node_and_client
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+
+@pytest.fixture
+async def real(socket_dir: Path) -> AsyncIterator[Node]:
+    with node_and_client(socket_dir) as both:
+        async with node(socket_dir, both[0]) as made:
+            yield made
+
+
+async def swarmctl(real: Node, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    environment = {
+        **os.environ,
+        "BEEYARD_HOST": f"unix://{real.run}",
+        "PYTHONPATH": f"{os.getcwd()}/protos:{os.getcwd()}",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli", *arguments, env=environment, stdin=-1, stdout=-1, stderr=-1
+    )
+    out, err = await process.communicate(stdin)
+    return process.returncode or 0, out, err.decode()
+
+
+def names_in(archive: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return tar.getnames()
+
+
+async def test_files_go_in_and_out(real: Node, tmp_path: Path) -> None:
+    (tmp_path / "d" / "sub").mkdir(parents=True)
+    (tmp_path / "d" / "sub" / "f").write_bytes(os.urandom(3 << 20))
+    (tmp_path / "d" / "link").symlink_to("sub/f")
+    running = (await real.begin("sleep", "1000")).id
+    for container in (running, await real.create("sleep", "1000")):
+        assert await swarmctl(real, "cp", str(tmp_path / "d"), f"{container}:/tmp/new") == (0, b"", "")
+        back = tmp_path / f"back-{container[:6]}"
+        assert (await swarmctl(real, "cp", f"{container}:/tmp/new/.", str(back)))[0] == 0
+        assert (back / "sub" / "f").read_bytes() == (tmp_path / "d" / "sub" / "f").read_bytes()
+        assert os.readlink(back / "link") == "sub/f"
+        assert (await swarmctl(real, "cp", "-L", f"{container}:/tmp/new/link", str(back)))[0] == 0
+        assert (back / "link").read_bytes() == (back / "sub" / "f").read_bytes()
+        code, data, _ = await swarmctl(real, "cp", f"{container}:/tmp/new/sub", "-")
+        assert code == 0
+        assert names_in(data) == ["sub", "sub/f"]
+        assert (await swarmctl(real, "cp", "-", f"{container}:/", stdin=data))[0] == 0
+        code, data, _ = await swarmctl(real, "export", container)
+        names = names_in(data)
+        assert code == 0 and {"tmp/new/sub/f", "sub/f", "bin/busybox"} <= set(names)
+        assert not [name for name in names if name.startswith(("proc/", "sys/", "dev/"))]
+    code, _, err = await swarmctl(real, "cp", f"{running}:/none", str(tmp_path))
+    assert (code, err.strip()) == (1, f"Error: Could not find the file /none in container {running}")
