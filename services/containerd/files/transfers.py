@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TRANSFERS_MAX = 16
 """At work at the same time; who comes later waits."""
-IDLE_S = 10.0
+IDLE_S = 3.0
 CHUNK_BYTES_MAX = 1 << 20
 SOCKET_BYTES = 1 << 20
 
