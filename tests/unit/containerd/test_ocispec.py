@@ -14,6 +14,7 @@ from jsonschema import Draft4Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
+from services.containerd.model.idmap import IdMap
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.spec import (
     ContainerSpec,
@@ -77,6 +78,56 @@ def built(
 def test_the_plain_container_is_as_recorded() -> None:
     recorded = GOLDEN / "plain.json"
     assert built() == json.loads(recorded.read_text())
+
+
+sizes = st.integers(0, 1 << 40)
+any_resources = st.builds(
+    Resources,
+    memory_bytes=sizes,
+    memory_swap_bytes=st.sampled_from([-1, 0, 1 << 41]),
+    memory_swappiness=st.none() | st.integers(0, 100),
+    oom_kill_disable=st.booleans(),
+    oom_score_adj=st.integers(-1000, 1000),
+    nano_cpus=st.integers(0, 10**10),
+    cpu_shares=st.integers(0, 1 << 18),
+    cpu_quota_us=st.integers(-1, 10**6),
+    cpu_rt_runtime_us=st.integers(0, 10**6),
+    pids_max=st.integers(-1, 1 << 20),
+    blkio_weight=st.sampled_from([0, 10, 1000]),
+    ulimits=st.lists(
+        st.builds(
+            Ulimit, name=st.sampled_from(["nofile", "core", "rttime"]), soft=st.just(1), hard=st.just(-1)
+        ),
+        max_size=1,
+    ).map(tuple),
+    shm_bytes=sizes,
+)
+any_security = st.builds(
+    Security,
+    privileged=st.booleans(),
+    cap_add=st.lists(st.sampled_from(["ALL", "SYS_ADMIN", "net_raw"])).map(tuple),
+    cap_drop=st.lists(st.sampled_from(["ALL", "CHOWN"])).map(tuple),
+    no_new_privileges=st.booleans(),
+    read_only_root=st.booleans(),
+    systempaths_unconfined=st.booleans(),
+    ipc=st.sampled_from(["", "host", "none", "private", "shareable"]),
+    pid=st.sampled_from(["", "host"]),
+    uts=st.sampled_from(["", "host"]),
+    cgroupns=st.sampled_from(["", "host", "private"]),
+    device_cgroup_rules=st.lists(st.sampled_from(["c 42:* rmw", "a *:* r", "b 8:0 w"])).map(tuple),
+)
+
+
+@given(any_resources, any_security, st.booleans(), st.sampled_from([1, 2]), st.booleans())
+def test_any_specification_is_valid(
+    limits: Resources, security: Security, tty: bool, version: int, mapped: bool
+) -> None:
+    own = {"ids": IdMap(start=1 << 20, size=65_536), "user_namespace_path": "/u"} if mapped else {}
+    spec = replace(SPEC, resources=limits, security=security, tty=tty, network=Network(domainname="example"))
+    config = built(spec, host=replace(HOST, cgroup_version=version), **own)
+    assert ("uidMappings" in config["linux"]) is mapped
+    assert config["process"]["oomScoreAdj"] == limits.oom_score_adj
+    assert config["process"]["capabilities"]["inheritable"] == []
 
 
 def test_everything_at_once_is_valid() -> None:
