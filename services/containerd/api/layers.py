@@ -55,6 +55,11 @@ class Layers:
     async def commit(self, request: pb.CommitContainerRequest) -> pb.CommitContainerResponse:
         """Make an image of the container, which is paused meanwhile if it runs."""
         actor = self._engine.find(request.container)
+        if actor.record.status.ids is not None:  # the layer would hold ids of this node
+            raise errors.Unsupported(
+                f"container {actor.record.name} has a user namespace: it cannot be made an image of; export it instead",
+                reason="USERNS_UNSUPPORTED",
+            )
         wanted = snapshot_pb2.CommitImageRequest(
             key=actor.record.id,
             reference=request.reference,

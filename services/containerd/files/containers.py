@@ -194,6 +194,11 @@ class ContainerFiles:
         yield Root(trees.clone(rootfs)), _ids_of(actor.status.run.init.pid)
 
     async def _assembly(self, record: Record, binds: tuple[Bind, ...]) -> Assembly:
+        if record.status.ids is not None:  # its upper directory has other ids than its layers
+            raise errors.Unsupported(
+                f"container {record.name} has a user namespace: its files can be copied or exported while it runs",
+                reason="USERNS_UNSUPPORTED",
+            )
         return Assembly(
             mounts=await self._images.mounts(record.id),
             binds=binds,

@@ -105,6 +105,8 @@ async def test_root_inside_is_nobody_outside(mapped: Yard) -> None:
     )
     assert _uid((await mapped.get(container)).status.pid) == AUTO
     assert (upper / "mine").stat().st_uid == AUTO + 1000
+    with pytest.raises(errors.Unsupported, match="user namespace"):
+        await client.call(mapped.stub.CommitContainer(pb.CommitContainerRequest(container=container)))
     await mapped.remove(other)
     again = await mapped.create("true", security=own("auto:size=2000"))
     await mapped.remove(again)
