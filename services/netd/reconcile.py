@@ -179,7 +179,10 @@ class Reconciler:
         sysctls: Sequence[str],
     ) -> Report:
         remembered = self._applied
-        scope = Scope(links=links, sandboxes=sandboxes, sysctls=sysctls, table=remembered is None)
+        doomed = [sandbox for sandbox in sandboxes or () if sandbox not in wanted.namespaces]
+        scope = Scope(
+            links=links, sandboxes=sandboxes, sysctls=sysctls, table=remembered is None, doomed=doomed
+        )
         observed = self._kernel.observe(scope)
         if remembered is not None:
             observed = replace(observed, table=remembered.seen)

@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 SOLE_IMPORTERS = {
-    "pyroute2": "services.netd.kernel",
     "random": "services.kit.system",
     "prometheus_client": "services.kit.metrics",
     "sqlite3": ("services.kit.sqlite", "services.*.records", "services.*.store"),

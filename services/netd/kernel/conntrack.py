@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from socket import AF_INET
 
-from services.netd.kernel.netlink import NLM_F_DUMP, NetlinkError, Request, Socket, attribute
+from services.netd.kernel.netlink import NLM_F_DUMP, NetlinkError, Request, Socket, attribute, attributes
 from services.netd.model.port import HostPort, Protocol
 
 NETLINK_NETFILTER = 12
@@ -29,7 +29,6 @@ _MATCH_IP_SOURCE, _MATCH_PROTO_NUMBER, _MATCH_DESTINATION_PORT = 1 << 0, 1 << 3,
 
 _NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17}
 _FAMILY = struct.pack("=BBH", AF_INET, 0, 0)
-_ATTRIBUTE = struct.Struct("=HH")
 
 _UNKNOWN_FILTER = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ERANGE})
 
@@ -62,11 +61,8 @@ class _Match:
 
     def fits(self, flow: dict[int, bytes]) -> bool:
         """Return whether a flow, by its attributes, is one of them."""
-        parts = dict(_attributes(flow.get(self.direction, b"")))
-        ip, proto = (
-            dict(_attributes(parts.get(_TUPLE_IP, b""))),
-            dict(_attributes(parts.get(_TUPLE_PROTO, b""))),
-        )
+        parts = attributes(flow.get(self.direction, b""))
+        ip, proto = attributes(parts.get(_TUPLE_IP, b"")), attributes(parts.get(_TUPLE_PROTO, b""))
         if self.source and ip.get(_IP_SOURCE) != self.source:
             return False
         if not self.protocol:
@@ -105,7 +101,7 @@ def _forget(socket: Socket, match: _Match) -> None:
 def _forget_one_by_one(socket: Socket, match: _Match) -> None:
     doomed = []
     for _, body in socket.ask(Request(kind=_GET, flags=NLM_F_DUMP, body=_FAMILY)):
-        flow = dict(_attributes(body[len(_FAMILY) :]))
+        flow = attributes(body, len(_FAMILY))
         if match.fits(flow):
             name = _nest(_TUPLE_ORIGINAL, flow[_TUPLE_ORIGINAL]) + attribute(_ID, flow[_ID])
             doomed.append(Request(kind=_DELETE, flags=0, body=_FAMILY + name))
@@ -116,13 +112,3 @@ def _forget_one_by_one(socket: Socket, match: _Match) -> None:
 
 def _nest(kind: int, payload: bytes) -> bytes:
     return attribute(kind | _NESTED, payload)
-
-
-def _attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & 0x3FFF, payload[offset + _ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3

@@ -87,7 +87,7 @@ class Linux:
         return Observed(
             table=self._table() if scope.table else None,
             links={link.name: link for link in _links(self._route, scope.links).values()},
-            namespaces=self._namespaces(scope.sandboxes),
+            namespaces=self._namespaces(scope.sandboxes, scope.doomed),
             sysctls=sysctl.read_all(scope.sysctls),
             ipv6=sysctl.has_ipv6(),
         )
@@ -115,14 +115,16 @@ class Linux:
         found = self._nft.list_table(ruleset.FAMILY, ruleset.TABLE)
         return None if found is None else listing.parse(found)
 
-    def _namespaces(self, sandboxes: Sequence[str] | None) -> dict[str, SeenNamespace | None]:
+    def _namespaces(
+        self, sandboxes: Sequence[str] | None, doomed: Sequence[str]
+    ) -> dict[str, SeenNamespace | None]:
         if sandboxes is None:
             present = {path.name for path in self._directory.iterdir()}
             sandboxes = sorted(present | self._handles.keys())
         found: dict[str, SeenNamespace | None] = {}
         for sandbox_id in sandboxes:
             if sandbox_id in self._handles or self._path(sandbox_id).exists():
-                found[sandbox_id] = self._inside(sandbox_id)
+                found[sandbox_id] = SeenNamespace() if sandbox_id in doomed else self._inside(sandbox_id)
         return found
 
     def _inside(self, sandbox_id: str) -> SeenNamespace | None:

@@ -40,6 +40,7 @@ _NLMSGERR_ATTR_MSG = 1
 
 _HEADER = struct.Struct("=LHHLL")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+_KIND = 0x3FFF  # without the flags for nested attributes and byte order
 _ERROR = struct.Struct("=i")
 
 _SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
@@ -210,6 +211,18 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
 
 
+def attributes(payload: bytes, offset: int = 0) -> dict[int, bytes]:
+    """Return the attributes that begin at `offset`, by their kind without its flags; what is cut off is left out."""
+    found: dict[int, bytes] = {}
+    while offset + _ATTRIBUTE.size <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _KIND] = payload[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
 def _packet(request: Request, flags: int, sequence: int) -> bytes:
     length = _HEADER.size + len(request.body)
     return _HEADER.pack(length, request.kind, flags, sequence, 0) + request.body + bytes(-length % 4)
@@ -241,11 +254,4 @@ def _kernel_text(flags: int, body: bytes) -> str:
     offset = _ERROR.size
     (echoed, *_rest) = _HEADER.unpack_from(body, offset)
     offset += _HEADER.size if flags & _NLM_F_CAPPED else (echoed + 3) & ~3
-    while offset + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
-        if length < _ATTRIBUTE.size:
-            break
-        if kind == _NLMSGERR_ATTR_MSG:
-            return body[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode(errors="replace")
-        offset += (length + 3) & ~3
-    return ""
+    return attributes(body, offset).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")

@@ -20,12 +20,14 @@ class Scope:
     Attributes:
         table: Whether to read the table; it is None in the answer otherwise.
         sysctls: Of the node.
+        doomed: Sandboxes that go: whether they have a namespace matters, what is in it does not and may be left out.
     """
 
     links: Sequence[str] | None = None
     sandboxes: Sequence[str] | None = None
     sysctls: Sequence[str] = ()
     table: bool = True
+    doomed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
