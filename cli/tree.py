@@ -31,6 +31,7 @@ CONTAINER = {
     "pause": ("cli.commands.container:pause", "Pause all processes within containers"),
     "port": ("cli.commands.container:port", "List port mappings of a container"),
     "prune": ("cli.commands.container:prune", "Remove all stopped containers"),
+    "release": ("cli.commands.move:release", "Let go of a container that a lost move holds"),
     "rename": ("cli.commands.container:rename", "Rename a container"),
     "restart": ("cli.commands.container:restart", "Restart containers"),
     "rm": ("cli.commands.container:rm", "Remove containers"),
@@ -114,6 +115,13 @@ SECRET = {
     "rm": ("cli.commands.secret:rm", "Remove secrets"),
     "remove": ("cli.commands.secret:rm", ""),
 }
+CHECKPOINT = {
+    "create": ("cli.commands.checkpoint:create", "Create a checkpoint from a running container"),
+    "list": ("cli.commands.checkpoint:ls", ""),
+    "ls": ("cli.commands.checkpoint:ls", "List checkpoints for a container"),
+    "remove": ("cli.commands.checkpoint:rm", ""),
+    "rm": ("cli.commands.checkpoint:rm", "Remove a checkpoint"),
+}
 CONFIG = {
     "create": ("cli.commands.config:create", "Create a config from a file or STDIN"),
     "inspect": ("cli.commands.config:inspect", "Display detailed information on configs"),
@@ -148,6 +156,7 @@ VOLUME = {
     "remove": ("cli.commands.volume:rm", ""),
 }
 GROUPS = {
+    "checkpoint": (CHECKPOINT, "Manage checkpoints"),
     "config": (CONFIG, "Manage swarm configs"),
     "container": (CONTAINER, "Manage containers"),
     "context": (CONTEXT, "Manage contexts"),
@@ -164,7 +173,7 @@ SHORT = {
     **{
         name: entry
         for name, entry in CONTAINER.items()
-        if name not in ("inspect", "list", "ls", "move", "prune", "remove")
+        if name not in ("inspect", "list", "ls", "move", "prune", "release", "remove")
     },
     "events": SYSTEM["events"],
     "completion": ("cli.commands.completion:completion", "Print the completion script for a shell"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from beeyard.container.v1 import container_pb2 as containers
 from beeyard.swarm.v1 import move_pb2 as pb
 from cli import api, clock, complete
 from cli.command import command, with_session
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cli.session import Session
 
 GRACE_MAX_S = 3600
+RELEASE_TIMEOUT_S = 30.0
 _WIDTH = 16
 
 
@@ -80,6 +82,19 @@ def move(session: Session, container: str, target: str, grace_s: int | None, **g
     if done.down_ms and not given["quiet"]:
         print(f"Status: moved; it did not run for {done.down_ms / 1000:.1f}s", file=sys.stderr)
     print(done.container_id)
+
+
+@command()
+@click.argument("container", shell_complete=complete.containers)
+@with_session
+def release(session: Session, container: str) -> None:
+    """Let go of a container that is held by a move whose manager is gone for good.
+
+    A move that goes on lets go of its container by itself.
+    """
+    request = containers.ReleaseContainerRequest(container=container, force=True)
+    session.call(api.Containers.ReleaseContainer, request, timeout_s=RELEASE_TIMEOUT_S)
+    print(container)
 
 
 class Display:

@@ -35,6 +35,8 @@ class ContainerdConfig(config.DaemonConfig):
     """Whose lines in /etc/subuid and /etc/subgid give those ids."""
     init_path: str = ""
     """The static init of `--init`; empty looks in the usual places."""
+    criu_path: str = ""
+    """The program CRIU, for checkpoints; empty looks in the usual places."""
     log_max_size: str = "10m"
     """A log file that has grown past this is rotated, unless the container says otherwise; "0" never."""
     log_max_files: int = 5

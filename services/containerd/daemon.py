@@ -19,6 +19,8 @@ from services.containerd.api.system import SystemService
 from services.containerd.api.volumes import VolumeService
 from services.containerd.cgroups import attach_speed, hierarchy
 from services.containerd.cgroups.control import Control
+from services.containerd.checkpoint.making import Checkpointer
+from services.containerd.checkpoint.support import Support
 from services.containerd.engine import Engine
 from services.containerd.events import Events
 from services.containerd.execs import Execs
@@ -116,7 +118,17 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
         transfers = await stack.enter_async_context(Transfers())
         files = ContainerFiles(transfers, images, volumes, machine.layout, clock)
         around = Surroundings(
-            work=Hands(machine, control, images, bring_up, clean_up, container_mounts, probes, files),
+            work=Hands(
+                machine,
+                control,
+                images,
+                bring_up,
+                clean_up,
+                container_mounts,
+                probes,
+                files,
+                Checkpointer(machine, clock),
+            ),
             store=store,
             watcher=watcher,
             supervisor=supervisor,
@@ -160,6 +172,9 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                     hierarchies=hierarchies,
                     control=control,
                     files=files,
+                    checkpoint_support=Support(
+                        machine.flavours, machine.spawners, clock, criu=config.criu_path
+                    ),
                     clock=clock,
                 )
             ),

@@ -25,6 +25,7 @@ from services.kit import names as inventing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from services.containerd.lifecycle.actor import Exit, Surroundings
     from services.containerd.lifecycle.bring_up import Machine
@@ -43,6 +44,7 @@ REQUEST_ID_CHARS_MAX = 128
 HOLDER_CHARS_MAX = 128
 PREFIX_CHARS_MIN = 1
 CLEAN_UP_WAIT_S = 5.0
+CHECKPOINT_POLL_S = 0.05
 NAME_WAIT_S = 15.0
 """How long a new container waits for a name whose holder is being removed."""
 
@@ -200,6 +202,24 @@ class Engine:
         """Start it; return the pid of its init."""
         await actor.ask(lambda ask: messages.StartAsked(ask=ask, holder=holder))
         return actor.status.run.init.pid if actor.status.run is not None else 0
+
+    async def restore(self, actor: Actor, checkpoint: Path, *, holder: str = "") -> int:
+        """Start it from a checkpoint; return the pid of its init."""
+        await actor.ask(lambda ask: messages.StartAsked(ask=ask, holder=holder, checkpoint=str(checkpoint)))
+        return actor.status.run.init.pid if actor.status.run is not None else 0
+
+    async def checkpoint(self, actor: Actor, checkpoint: Path, *, leave_running: bool) -> None:
+        """Make a checkpoint; returns when it is on the disk, and nothing of the run is left unless it runs on."""
+        await actor.ask(
+            lambda ask: messages.CheckpointAsked(
+                ask=ask, directory=str(checkpoint), leave_running=leave_running
+            )
+        )
+
+    async def checkpointed(self, actor: Actor) -> None:
+        """Return when no checkpoint of it is being made."""
+        while actor.status.checkpointing:
+            await self._around.clock.sleep(CHECKPOINT_POLL_S)
 
     async def stop(self, actor: Actor, *, signal: str, grace_s: float | None) -> None:
         """Stop it; returns when it does not run."""

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
+from beeyard.container.v1 import container_pb2_grpc
 from services.containerd.api import filters, spec_from_pb, status_to_pb
 from services.containerd.api.attach import Attaching
+from services.containerd.api.checkpoints import Checkpoints
 from services.containerd.api.exec import Executing
 from services.containerd.api.files import Files
 from services.containerd.api.follow import Following
 from services.containerd.api.layers import Layers
 from services.containerd.api.moving import Moving
 from services.containerd.api.observe import Observing
-from services.containerd.api.refused import RefusedCalls
 from services.containerd.logs import options as log_options
 from services.containerd.model.status import State
 from services.kit import errors
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from services.containerd.cgroups.control import Control
     from services.containerd.cgroups.hierarchy import Hierarchies
+    from services.containerd.checkpoint.support import Support
     from services.containerd.engine import Engine
     from services.containerd.events import Events
     from services.containerd.execs import Execs
@@ -56,10 +58,11 @@ class Parts:
     hierarchies: Hierarchies
     control: Control
     files: ContainerFiles
+    checkpoint_support: Support
     clock: Clock
 
 
-class ContainerService(RefusedCalls):
+class ContainerService(container_pb2_grpc.ContainerServiceServicer):
     """The containers of this node."""
 
     def __init__(self, parts: Parts) -> None:
@@ -76,6 +79,7 @@ class ContainerService(RefusedCalls):
         self._layers = Layers(parts.engine, parts.images, parts.control, parts.machine.cgroup_parent)
         self._files = Files(parts.engine, parts.files)
         self._moving = Moving(parts.engine)
+        self._checkpoints = Checkpoints(parts.engine, parts.machine, parts.checkpoint_support)
         self._attaching = Attaching(parts.engine, parts.machine, parts.clock)
         self._executing = Executing(parts.engine, parts.execs, parts.clock)
 
@@ -254,6 +258,41 @@ class ContainerService(RefusedCalls):
         self, request: pb.DiffContainerRequest, context: Context
     ) -> AsyncIterator[pb.DiffContainerResponse]:
         return self._layers.diff(request)
+
+    async def CheckpointContainer(
+        self, request: pb.CheckpointContainerRequest, context: Context
+    ) -> pb.CheckpointContainerResponse:
+        return await self._checkpoints.make(request)
+
+    async def RestoreContainer(
+        self, request: pb.RestoreContainerRequest, context: Context
+    ) -> pb.RestoreContainerResponse:
+        return await self._checkpoints.restore(request)
+
+    async def ListCheckpoints(
+        self, request: pb.ListCheckpointsRequest, context: Context
+    ) -> pb.ListCheckpointsResponse:
+        return await self._checkpoints.list(request)
+
+    async def RemoveCheckpoint(
+        self, request: pb.RemoveCheckpointRequest, context: Context
+    ) -> pb.RemoveCheckpointResponse:
+        return await self._checkpoints.remove(request)
+
+    def ExportCheckpoint(
+        self, request: pb.ExportCheckpointRequest, context: Context
+    ) -> AsyncIterator[pb.ExportCheckpointResponse]:
+        return self._checkpoints.export(request)
+
+    async def ImportCheckpoint(
+        self, request_iterator: AsyncIterator[pb.ImportCheckpointRequest], context: Context
+    ) -> pb.ImportCheckpointResponse:
+        return await self._checkpoints.import_(request_iterator)
+
+    async def GetCheckpointSupport(
+        self, request: pb.GetCheckpointSupportRequest, context: Context
+    ) -> pb.GetCheckpointSupportResponse:
+        return await self._checkpoints.support(request)
 
     async def HoldContainer(
         self, request: pb.HoldContainerRequest, context: Context

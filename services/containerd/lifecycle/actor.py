@@ -93,6 +93,7 @@ class Actor:
         self._asks: dict[int, asyncio.Future[None]] = {}
         self._timers: dict[Timer, asyncio.Task[None]] = {}
         self._probe: asyncio.Task[None] | None = None
+        self._checkpoint: asyncio.Task[None] | None = None
         self._exit_waiters: list[asyncio.Future[Exit]] = []
         self._gone: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
@@ -234,7 +235,12 @@ class Actor:
 
     def _begin(
         self,
-        effect: messages.Prepare | messages.BringUp | messages.Ignite | messages.CleanUp | messages.Remove,
+        effect: messages.Prepare
+        | messages.BringUp
+        | messages.Ignite
+        | messages.Checkpoint
+        | messages.CleanUp
+        | messages.Remove,
     ) -> None:
         """Start long work; its outcome comes back as an event."""
         record, work = self.record, self._around.work
@@ -242,9 +248,12 @@ class Actor:
             case messages.Prepare():
                 self._spawn(self._outcome(work.prepare(record), messages.Prepared), "prepare")
             case messages.BringUp():
-                self._spawn(self._bring_up(record), "bring up")
+                self._spawn(self._bring_up(record, effect.checkpoint), "bring up")
             case messages.Ignite():
                 self._spawn(self._outcome(work.ignite(record, effect.run), messages.Ignited), "ignite")
+            case messages.Checkpoint(directory=directory, leave_running=leave_running):
+                writing = work.checkpoint(record, directory, leave_running=leave_running)
+                self._checkpoint = self._spawn(self._outcome(writing, messages.Checkpointed), "checkpoint")
             case messages.CleanUp():
                 self._spawn(self._outcome(self._clean_up(record), messages.CleanedUp), "clean up")
             case messages.Remove():
@@ -257,7 +266,13 @@ class Actor:
     async def _outcome(
         self,
         work: Coroutine[Any, Any, None],
-        event: type[messages.Prepared | messages.Ignited | messages.CleanedUp | messages.Removed],
+        event: type[
+            messages.Prepared
+            | messages.Ignited
+            | messages.Checkpointed
+            | messages.CleanedUp
+            | messages.Removed
+        ],
     ) -> None:
         failure: Failure | None = None
         try:
@@ -270,9 +285,9 @@ class Actor:
             failure = Failure(message=f"internal error: {exc}", error=exc)
         self.post(event(failure=failure))
 
-    async def _bring_up(self, record: Record) -> None:
+    async def _bring_up(self, record: Record, checkpoint: str) -> None:
         try:
-            run = await self._around.work.bring_up(record)
+            run = await self._around.work.bring_up(record, checkpoint=checkpoint)
         except BringUpError as exc:
             _log.info("container_start_failed", exit_code=exc.exit_code, error=exc.message)
             failure = Failure(message=exc.message, exit_code=exc.exit_code, error=exc.__cause__)
@@ -295,6 +310,9 @@ class Actor:
             await tasks.cancel(probe)
 
     async def _clean_up(self, record: Record) -> None:
+        if self._checkpoint is not None:  # it ends the processes before it is done with what they leave
+            await asyncio.wait([self._checkpoint])
+            self._checkpoint = None
         await self.hub.end()
         await self._around.work.clean_up(record)
 
@@ -406,6 +424,8 @@ def _reach_fault(before: Status, after: Status) -> None:
         faults.reached("exit.recorded")
     elif after.phase is Phase.UP and before.phase is Phase.STARTING:
         faults.reached("start.running_recorded")
+    elif after.checkpointing and not before.checkpointing:
+        faults.reached("checkpoint.recorded")
     elif after.phase is Phase.UP and after.stop is not None and before.stop is None:
         faults.reached(
             "stop.recorded" if after.stop.by_health is HealthAction.NONE else "health.stop_recorded"

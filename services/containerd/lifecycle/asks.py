@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.containerd.lifecycle import checks
 from services.containerd.lifecycle.messages import (
     CancelTimer,
+    Checkpoint,
     Effect,
     Freeze,
     Prepare,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from services.containerd.lifecycle.core import Automaton
     from services.containerd.lifecycle.messages import (
+        CheckpointAsked,
         CreateAsked,
         HoldAsked,
         KillAsked,
@@ -59,11 +61,17 @@ def start(machine: Automaton, event: StartAsked, _now: datetime) -> list[Effect]
         return [Reply(ask=event.ask, refusal=Refusal.REMOVING)]
     if status.phase is Phase.UP:
         refusal = Refusal.PAUSED if status.state is State.PAUSED else None
+        if event.checkpoint:
+            refusal = Refusal.RUNNING
         return [Reply(ask=event.ask, refusal=refusal)]
     if status.state is State.DEAD:
         return [Reply(ask=event.ask, refusal=Refusal.DEAD)]
     if status.held_by not in ("", event.holder):
         return [Reply(ask=event.ask, refusal=Refusal.HELD)]
+    if event.checkpoint:
+        if status.phase is Phase.STARTING or machine.waiting.starters:
+            return [Reply(ask=event.ask, refusal=Refusal.RUNNING)]
+        machine.restore_from = event.checkpoint
     machine.waiting.starters.append(event.ask)
     if status.phase is Phase.IDLE:
         return [CancelTimer(timer=Timer.RESTART), *machine.begin_start()]
@@ -169,6 +177,27 @@ def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effec
             return [machine.move(remove_wanted=True, remove_volumes=volumes)]
         case _:
             return []  # being removed already
+
+
+def checkpoint(machine: Automaton, event: CheckpointAsked) -> list[Effect]:
+    """Write the state of its processes. Before that ends them, it counts as stopped by the user."""
+    status = machine.status
+    refusal: Refusal | None = None
+    if status.state is State.PAUSED:
+        refusal = Refusal.PAUSED
+    elif status.phase is not Phase.UP or status.stop is not None or status.remove_wanted:
+        refusal = Refusal.NOT_RUNNING
+    elif machine.waiting.checkpointers:
+        refusal = Refusal.CHECKPOINTING
+    if refusal is not None:
+        return [Reply(ask=event.ask, refusal=refusal)]
+    machine.waiting.checkpointers.append(event.ask)
+    machine.checkpoint_ends = not event.leave_running
+    return [
+        machine.move(checkpointing=True, stopped_by_user=machine.checkpoint_ends),
+        *checks.rest(machine, Refusal.CHECKPOINTING),
+        Checkpoint(directory=event.directory, leave_running=event.leave_running),
+    ]
 
 
 def hold(machine: Automaton, event: HoldAsked) -> list[Effect]:

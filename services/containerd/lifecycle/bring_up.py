@@ -99,15 +99,15 @@ class BringUp:
         self._clean_ups_done = clean_ups_done
         self._slots = asyncio.Semaphore(STARTS_MAX)
 
-    async def __call__(self, record: Record) -> Run:
-        """Acquire a run of a container.
+    async def __call__(self, record: Record, *, checkpoint: str = "") -> Run:
+        """Acquire a run of a container; with the directory of a checkpoint, its processes go on from that.
 
         Raises:
             BringUpError: Why not.
         """
         async with self._slots:
             try:
-                return await self._acquire(record)
+                return await self._acquire(record, checkpoint)
             except CreateFailed as exc:
                 argv = resolve.command(record.spec, record.image).argv
                 message = oci_cli.explain(exc.message)
@@ -117,7 +117,7 @@ class BringUp:
             except OSError as exc:
                 raise BringUpError(f"cannot start the container: {exc}", oci_cli.EXIT_DAEMON) from exc
 
-    async def _acquire(self, record: Record) -> Run:
+    async def _acquire(self, record: Record, checkpoint: str) -> Run:
         machine, container_id = self._machine, record.id
         flavour = machine.flavours.get(record.status.runtime)
         if flavour is None:
@@ -154,6 +154,7 @@ class BringUp:
                 container_id,
                 name=record.name,
                 streams=self._streams(record),
+                checkpoint=checkpoint,
             )
             pid = await conmon.create(spawner, null.wrap(arguments, bundle), bundle)
             place.give_streams(pid, record.status.ids, placement.identity)
@@ -201,10 +202,11 @@ class BringUp:
     ) -> AsyncIterator[Placement]:
         """Mount the root and look up everything that the configuration needs."""
         with contextlib.ExitStack() as opened:
-            netns_path: str | None = None
-            if network.netns_path:
-                # By descriptor: the runtime may live in a mount namespace that does not see netd's mounts.
-                fd = os.open(network.netns_path, os.O_RDONLY | os.O_CLOEXEC)
+            netns_path = network.netns_path or None
+            if netns_path and self._machine.flavours[record.status.runtime].private_namespace:
+                # By descriptor: this runtime lives in a mount namespace that does not see netd's mounts. The others
+                # get the path, which they still need when they make a checkpoint.
+                fd = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
                 opened.callback(os.close, fd)
                 netns_path = f"/proc/{os.getpid()}/fd/{fd}"
             bound: tuple[BoundFile, ...] = ()

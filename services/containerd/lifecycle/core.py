@@ -53,6 +53,7 @@ class Waiting:
     stoppers: list[Ask] = field(default_factory=list)
     removers: list[Ask] = field(default_factory=list)
     freezers: list[Ask] = field(default_factory=list)
+    checkpointers: list[Ask] = field(default_factory=list)
     checkers: list[Ask] = field(default_factory=list)
 
 
@@ -82,6 +83,10 @@ class Automaton:
         self.probes = 0
         self.probing = 0
         """Number of the health check that runs; 0: none does."""
+        self.checkpoint_ends = False
+        """Whether the checkpoint that is being made ends the processes."""
+        self.restore_from = ""
+        """Directory of the checkpoint that the next start goes on from."""
         self.retries = 0
         self.gone = False
 
@@ -106,6 +111,8 @@ class Automaton:
                 return checks.asked(self, event)
             case messages.RemoveAsked():
                 return asks.remove(self, event, now)
+            case messages.CheckpointAsked():
+                return asks.checkpoint(self, event)
             case messages.HoldAsked():
                 return asks.hold(self, event)
             case messages.ReleaseAsked():
@@ -131,6 +138,7 @@ class Automaton:
         | messages.Exited
         | messages.ConmonLost
         | messages.FreezeDone
+        | messages.Checkpointed
         | messages.CleanedUp
         | messages.Removed
         | messages.Probed,
@@ -151,6 +159,8 @@ class Automaton:
                 return outcomes.conmon_lost(self, now)
             case messages.FreezeDone():
                 return outcomes.freeze_done(self, event, now)
+            case messages.Checkpointed():
+                return outcomes.checkpointed(self, event, now)
             case messages.CleanedUp():
                 return outcomes.cleaned_up(self, event, now)
             case messages.Removed():
@@ -185,7 +195,8 @@ class Automaton:
             restart_count=self.status.restart_count + 1 if by_policy else 0,
             restart_delay_s=self.status.restart_delay_s if by_policy else 0.0,
         )
-        return [record, BringUp()]
+        checkpoint, self.restore_from = self.restore_from, ""
+        return [record, BringUp(checkpoint=checkpoint)]
 
     def begin_remove(self, *, volumes: bool = False) -> list[Effect]:
         """Go from idle (or straight from a finished clean-up) to removing.

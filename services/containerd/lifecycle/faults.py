@@ -57,6 +57,13 @@ COMMIT_POINTS = (
 )
 """A container is held still for a commit; its image is made and nobody knows."""
 
+CHECKPOINT_POINTS = (
+    "checkpoint.recorded",
+    "checkpoint.made",
+    "checkpoint.named",
+)
+"""A checkpoint is about to be made; the runtime has made it; it is whole and nobody knows."""
+
 VOLUME_POINTS = (
     "volume.recorded",
     "volume.made",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.containerd.cgroups.control import Control
+    from services.containerd.checkpoint.making import Checkpointer
     from services.containerd.files.containers import ContainerFiles
     from services.containerd.health.probes import Probes
     from services.containerd.lifecycle.bring_up import BringUp, Machine
@@ -42,6 +43,7 @@ class Hands:
         mounts: ContainerMounts,
         probes: Probes,
         files: ContainerFiles,
+        checkpointer: Checkpointer,
     ) -> None:
         self._machine = machine
         self._control = control
@@ -51,6 +53,7 @@ class Hands:
         self._mounts = mounts
         self._probes = probes
         self._files = files
+        self._checkpointer = checkpointer
 
     async def prepare(self, record: Record) -> None:
         """Make the volumes, the writable layer and the directory of a container."""
@@ -60,10 +63,10 @@ class Hands:
         await self._images.prepare(record.id, record.image.id)
         faults.reached("create.prepared")
 
-    async def bring_up(self, record: Record) -> Run:
-        """Acquire a run, up to the runtime's create."""
+    async def bring_up(self, record: Record, *, checkpoint: str) -> Run:
+        """Acquire a run, up to the runtime's create or restore."""
         await self._files.interrupt(record.id)
-        return await self._bring_up(record)
+        return await self._bring_up(record, checkpoint=checkpoint)
 
     async def ignite(self, record: Record, run: Run) -> None:
         """Let the init execute the program."""
@@ -107,6 +110,10 @@ class Hands:
     async def probe(self, record: Record, tell: Callable[..., None]) -> ProbeResult:
         """Run the health check once."""
         return await self._probes.run(record, tell)
+
+    async def checkpoint(self, record: Record, directory: str, *, leave_running: bool) -> None:
+        """Write the state of its processes."""
+        await self._checkpointer.make(record, directory, leave_running=leave_running)
 
     async def clean_up(self, record: Record) -> None:
         """Take down whatever is left of a run."""

@@ -45,6 +45,7 @@ class Refusal(StrEnum):
     REMOVE_FAILED = "REMOVE_FAILED"
     NO_HEALTHCHECK = "NO_HEALTHCHECK"
     HELD = "CONTAINER_HELD"
+    CHECKPOINTING = "CONTAINER_CHECKPOINTING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +63,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartAsked:
-    """Somebody wants it to run."""
+    """Somebody wants it to run, from a checkpoint if its directory is given."""
 
     ask: Ask
     holder: str = ""
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,15 @@ class RemoveAsked:
     force: bool
     volumes: bool
     holder: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointAsked:
+    """Somebody wants the state of its processes in a directory; they end with that unless they are to run on."""
+
+    ask: Ask
+    directory: str
+    leave_running: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +229,13 @@ class FreezeDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpointed:
+    """The checkpoint is made, or was not."""
+
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CleanedUp:
     """Nothing of a run is left, or something resisted."""
 
@@ -277,6 +295,7 @@ Event: TypeAlias = (
     | PauseAsked
     | UnpauseAsked
     | RemoveAsked
+    | CheckpointAsked
     | HoldAsked
     | ReleaseAsked
     | CheckAsked
@@ -289,6 +308,7 @@ Event: TypeAlias = (
     | Exited
     | ConmonLost
     | FreezeDone
+    | Checkpointed
     | CleanedUp
     | Removed
     | Probed
@@ -319,7 +339,9 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BringUp:
-    """Acquire a run up to the runtime's create; ends in `BroughtUp` or `BringUpFailed`."""
+    """Acquire a run up to the runtime's create, or its restore; ends in `BroughtUp` or `BringUpFailed`."""
+
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +371,14 @@ class Freeze:
 
     frozen: bool
     answer: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Write the state of its processes; ends in `Checkpointed`."""
+
+    directory: str
+    leave_running: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -416,6 +446,7 @@ Effect: TypeAlias = (
     | Ignite
     | SendSignal
     | Freeze
+    | Checkpoint
     | CleanUp
     | Remove
     | Probe

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.messages import (
         BringUpFailed,
         BroughtUp,
+        Checkpointed,
         CleanedUp,
         FreezeDone,
         Ignited,
@@ -144,6 +145,7 @@ def exited(machine: Automaton, event: Exited, now: datetime) -> list[Effect]:
         finished_at=at,
         stop=None,
         health=health.ended(status.health),
+        checkpointing=False,
         **after,
     )
     told: list[Effect] = [Publish(action=Action.OOM)] if event.oom_killed else []
@@ -207,6 +209,30 @@ def ports_changed(machine: Automaton, event: PortsChanged) -> list[Effect]:
         return [Reply(ask=event.ask)]
     changed = replace(run, network=replace(run.network, ports=event.ports))
     return [machine.move(run=changed), Reply(ask=event.ask)]
+
+
+def checkpointed(machine: Automaton, event: Checkpointed, now: datetime) -> list[Effect]:
+    """The checkpoint is made. Who asked is told when the processes that end with it are taken down; or at once."""
+    status, waiting = machine.status, machine.waiting
+    if status.phase is not Phase.UP:
+        if event.failure is None and status.phase is Phase.CLEANING:
+            waiting.stoppers += _take(waiting.checkpointers)
+            return [Publish(action=Action.CHECKPOINT)]
+        refusal = Refusal.RUNTIME_FAILED if event.failure is not None else None
+        return machine.answer(waiting.checkpointers, refusal, event.failure)
+    ends = machine.checkpoint_ends
+    if event.failure is not None:
+        by_user = status.stopped_by_user and (not ends or status.stop is not None)
+        record = machine.move(checkpointing=False, stopped_by_user=by_user)
+        answers = machine.answer(waiting.checkpointers, Refusal.RUNTIME_FAILED, event.failure)
+        return [record, *answers, *checks.arm(machine, now)]
+    told = Publish(action=Action.CHECKPOINT)
+    if not ends:
+        answers = machine.answer(waiting.checkpointers)
+        return [machine.move(checkpointing=False), told, *answers, *checks.arm(machine, now)]
+    waiting.stoppers += _take(waiting.checkpointers)
+    machine.kill_sent = True  # the end of its init was ordered
+    return [told, SetTimer(timer=Timer.STOP_GRACE, delay_s=asks.KILL_WAIT_S)]
 
 
 def cleaned_up(machine: Automaton, event: CleanedUp, now: datetime) -> list[Effect]:

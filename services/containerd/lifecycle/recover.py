@@ -99,6 +99,8 @@ def _resume_up(machine: Automaton, found: Found, now: datetime) -> list[Effect]:
     if not found.conmon_alive:
         return outcomes.conmon_lost(machine, now)
     effects: list[Effect] = [Watch(run=status.run)]
+    if status.checkpointing:  # whoever wrote it down died with the daemon, and it runs on
+        effects.insert(0, machine.move(checkpointing=False, stopped_by_user=status.stop is not None))
     if found.waiting_to_execute:
         effects.append(Ignite(run=status.run))
     if found.frozen is not (status.state is State.PAUSED):

@@ -20,6 +20,7 @@ _TEXTS = {
     Refusal.STOPPED: "it was stopped meanwhile",
     Refusal.HELD: "it is held while it is moved to another node (`swarmctl container move`)",
     Refusal.NO_HEALTHCHECK: "it has no health check",
+    Refusal.CHECKPOINTING: "a checkpoint of it is being made",
     Refusal.UNKILLABLE: "a process of it does not die from SIGKILL: the kernel holds it, perhaps in I/O",
 }
 

@@ -21,8 +21,8 @@ class Work(Protocol):
         """Make the volumes, the writable layer and the directory of a container."""
         ...
 
-    async def bring_up(self, record: Record) -> Run:
-        """Acquire a run, up to the runtime's create.
+    async def bring_up(self, record: Record, *, checkpoint: str) -> Run:
+        """Acquire a run, up to the runtime's create; or if a checkpoint's directory is given, its restore.
 
         Raises:
             BringUpError: Why not, and with which code `docker run` would end.
@@ -43,6 +43,10 @@ class Work(Protocol):
 
     async def probe(self, record: Record, tell: Callable[..., None]) -> ProbeResult:
         """Run the health check once; `tell` publishes an event about the container. Cancelled, it leaves nothing."""
+        ...
+
+    async def checkpoint(self, record: Record, directory: str, *, leave_running: bool) -> None:
+        """Write the state of its processes into a new directory; unless they are to run on, they end."""
         ...
 
     async def clean_up(self, record: Record) -> None:

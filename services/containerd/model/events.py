@@ -30,6 +30,7 @@ class Action(StrEnum):
     RESIZE = "resize"
     TOP = "top"
     COMMIT = "commit"
+    CHECKPOINT = "checkpoint"
     EXPORT = "export"
     DESTROY = "destroy"
     MOUNT = "mount"

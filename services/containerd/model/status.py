@@ -191,6 +191,8 @@ class Status:
     remove_wanted: bool = False
     """Goes as soon as nothing is held: `rm -f`, or `--rm` after its end."""
     remove_volumes: bool = False
+    checkpointing: bool = False
+    """Its processes are being written down. Unless they are to run on, they end with that: a user has stopped them."""
     held_by: str = ""
     """Who carries it to another node: nobody else starts or removes it, no restart policy and no `--rm` either."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.containerd.runtime import oci_cli
 from services.containerd.runtime.spawn import wait
 from services.kit import errors
 
@@ -47,9 +48,16 @@ class CreateFailed(errors.Internal):
 
 
 def argv(
-    conmon: str, flavour: Flavour, layout: Layout, container_id: str, *, name: str, streams: Streams
+    conmon: str,
+    flavour: Flavour,
+    layout: Layout,
+    container_id: str,
+    *,
+    name: str,
+    streams: Streams,
+    checkpoint: str = "",
 ) -> list[str]:
-    """Return the command line that creates a container. Pure."""
+    """Return the command line that creates a container, or restores it from a checkpoint. Pure."""
     bundle = layout.bundle(container_id)
     log = {"k8s-file": f"k8s-file:{layout.log(container_id)}"}.get(streams.log_driver, streams.log_driver)
     arguments = [
@@ -76,6 +84,10 @@ def argv(
         arguments.append("-t")
     if streams.leave_stdin_open:
         arguments.append("--leave-stdin-open")
+    if checkpoint:
+        arguments += ["--restore", checkpoint]
+        for option in oci_cli.criu_options(tty=streams.tty):
+            arguments += ["--runtime-opt", option]
     return arguments
 
 

@@ -153,6 +153,10 @@ class Layout:
         """Return the log file that is being written."""
         return self.containers / container_id / "ctr.log"
 
+    def checkpoints(self, container_id: str) -> Path:
+        """Return where a container's checkpoints are, unless somebody wants them elsewhere."""
+        return self.containers / container_id / "checkpoints"
+
     def bundle(self, container_id: str) -> Bundle:
         """Return the bundle of a container."""
         return Bundle(path=self.bundles / container_id)

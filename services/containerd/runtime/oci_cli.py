@@ -81,6 +81,34 @@ def execute(flavour: Flavour, root: Path, container_id: str, *, process: Path, p
     return [flavour.path, f"--root={root}", "exec", *options, container_id]
 
 
+def checkpoint(
+    flavour: Flavour,
+    root: Path,
+    container_id: str,
+    *,
+    images: Path,
+    work: Path,
+    leave_running: bool,
+    tty: bool,
+) -> list[str]:
+    """Return the command that writes the state of a container's processes into `images`."""
+    return [
+        flavour.path,
+        f"--root={root}",
+        "checkpoint",
+        f"--image-path={images}",
+        f"--work-path={work}",
+        *(["--leave-running"] if leave_running else []),
+        *criu_options(tty=tty),
+        container_id,
+    ]
+
+
+def criu_options(*, tty: bool) -> list[str]:
+    """Return what CRIU may take along: open connections, sockets to others, locks, and a terminal. Also to restore."""
+    return ["--tcp-established", "--ext-unix-sk", "--file-locks", *(["--shell-job"] if tty else [])]
+
+
 def version(flavour: Flavour) -> list[str]:
     """Return the command that prints the version."""
     return [flavour.path, "--version"]

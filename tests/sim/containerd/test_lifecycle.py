@@ -24,6 +24,7 @@ SEEDS = int(os.environ.get("SEEDS", "1600"))
 TURNS = 250
 REQUESTS = ["start"] * 4 + ["stop", "stop now", "stop patiently", "restart", "kill", "hup"]
 REQUESTS += ["pause", "pause", "unpause", "check", "hold", "release"]
+REQUESTS += ["checkpoint", "checkpoint and run on", "restore"]
 
 
 def _spec(rng: random.Random) -> ContainerSpec:

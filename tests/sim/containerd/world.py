@@ -112,6 +112,9 @@ class World:
             "check": m.CheckAsked(ask=number),
             "remove": m.RemoveAsked(ask=number, force=False, volumes=False),
             "force remove": m.RemoveAsked(ask=number, force=True, volumes=True),
+            "checkpoint": m.CheckpointAsked(ask=number, directory="/c", leave_running=False),
+            "checkpoint and run on": m.CheckpointAsked(ask=number, directory="/c", leave_running=True),
+            "restore": m.StartAsked(ask=number, checkpoint="/c"),
             "hold": m.HoldAsked(ask=number, holder="a move"),
             "release": m.ReleaseAsked(ask=number, holder="a move", force=False),
         }
@@ -228,6 +231,11 @@ class World:
                 if self.probe is not None:
                     self.work.remove(self.probe)
                     self.probe = None
+            case m.Checkpoint():
+                assert self.disk is not None
+                assert self.disk.checkpointing, "written down before it was recorded"
+                self.checkpoint = self._checkpoint(effect)
+                self.work.append(self.checkpoint)
             case m.CleanUp():
                 assert self.probe is None, "a health check outlives its container"
                 self.work.append(self._clean_up())
@@ -288,6 +296,18 @@ class World:
             self.kernel.init = "running"
         yield m.Ignited()
 
+    checkpoint: Iterator[m.Event | None] | None = None
+
+    def _checkpoint(self, effect: m.Checkpoint) -> Iterator[m.Event | None]:
+        yield None
+        if self._fails() or self.kernel.init != "running" or self.kernel.frozen:
+            yield m.Checkpointed(failure=m.Failure(message="CRIU does not know the kernel"))
+            return
+        if not effect.leave_running:
+            self.kernel.end(137)
+        yield None
+        yield m.Checkpointed()
+
     def _probe(self, number: int) -> Iterator[m.Event | None]:
         started_at = self.now
         yield None
@@ -326,6 +346,8 @@ class World:
     def _clean_up(self) -> Iterator[m.Event | None]:
         kernel = self.kernel
         failed = False
+        while self.checkpoint in self.work:  # it ends the processes before it is done with what they leave
+            yield None
         kernel.frozen, kernel.init = False, ""
         yield None
         kernel.conmon = False

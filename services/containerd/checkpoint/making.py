@@ -1,0 +1,83 @@
+"""Making a checkpoint: the runtime has CRIU write its images into a directory, which gets its name when it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from services.containerd.checkpoint import store
+from services.containerd.checkpoint.words import criu_reason
+from services.containerd.lifecycle import faults
+from services.containerd.runtime import oci_cli
+from services.kit import errors, log
+
+if TYPE_CHECKING:
+    from services.containerd.lifecycle.bring_up import Machine
+    from services.containerd.model.status import Record
+    from services.kit.seams import Clock
+
+_log = log.get(__name__)
+
+MAKE_TIMEOUT_S: Final = 600.0
+_DUMP_LOG: Final = "dump.log"
+_LOG_BYTES_MAX: Final = 1 << 20
+
+
+class Checkpointer:
+    """Makes checkpoints."""
+
+    def __init__(self, machine: Machine, clock: Clock) -> None:
+        self._machine = machine
+        self._clock = clock
+
+    async def make(self, record: Record, directory: str, *, leave_running: bool) -> None:
+        """Write the state of a container's processes, which ends them unless they are to run on.
+
+        Raises:
+            errors.AlreadyExists: CHECKPOINT_EXISTS.
+            errors.FailedPrecondition: CHECKPOINT_FAILED; the processes run on.
+        """
+        machine, path = self._machine, Path(directory)
+        flavour = machine.flavours.get(record.status.runtime)
+        if flavour is None:
+            raise errors.FailedPrecondition(
+                f"the runtime {record.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
+            )
+        partial = await asyncio.to_thread(store.make_room, path)
+        work = machine.layout.bundle(record.id).path / "criu"
+        try:
+            work.mkdir(mode=0o700, exist_ok=True)
+            command = oci_cli.checkpoint(
+                flavour,
+                machine.layout.runtime_root,
+                record.id,
+                images=partial,
+                work=work,
+                leave_running=leave_running,
+                tty=record.spec.tty,
+            )
+            spawner = machine.spawners[flavour.private_namespace]
+            code, output = await spawner.run(command, timeout_s=MAKE_TIMEOUT_S)
+            if code != 0:
+                why = await asyncio.to_thread(_why, work / _DUMP_LOG, output)
+                raise errors.FailedPrecondition(
+                    f"container {record.name} cannot be checkpointed: {why}", reason="CHECKPOINT_FAILED"
+                )
+            faults.reached("checkpoint.made")
+            description = store.Description(runtime=flavour.name, created_at=self._clock.now().isoformat())
+            await asyncio.to_thread(store.complete, path, description)
+            faults.reached("checkpoint.named")
+        except BaseException:
+            await asyncio.to_thread(store.discard, path)
+            raise
+
+
+def _why(dump_log: Path, output: str) -> str:
+    """Return CRIU's reason from its log, which says more than the runtime does."""
+    try:
+        with dump_log.open("rb") as opened:
+            text = opened.read(_LOG_BYTES_MAX).decode(errors="replace")
+    except OSError:
+        return oci_cli.explain(output)
+    return criu_reason(text) if "Error (" in text else oci_cli.explain(output)
