@@ -1,5 +1,5 @@
-"""The version of this program. A constant, held equal to the project's by a test: reading metadata takes longer than
-most commands.
-"""
+"""The version of this program."""
 
-VERSION = "0.1.0"
+from services.kit.version import VERSION
+
+__all__ = ["VERSION"]

@@ -1,18 +1,21 @@
-"""`python -m services.containerd`."""
+"""python -m services.containerd"""
 
 from __future__ import annotations
 
 import sys
 
-from services.containerd.config import ContainerdConfig
-from services.containerd.daemon import NAME, build
-from services.kit import daemon
+from services.kit import deferred
 
 
-def main() -> int:
-    """Run the daemon."""
-    return daemon.run_daemon(NAME, sys.argv[1:], ContainerdConfig, build)
+def main() -> None:
+    """Run the daemon until a signal ends it."""
+    deferred.defer("google.protobuf.internal.python_message")  # 1.6 MB for an implementation that is not used
+    from services.containerd.config import ContainerdConfig
+    from services.containerd.daemon import NAME, build
+    from services.kit.daemon import run_daemon
+
+    sys.exit(run_daemon(NAME, sys.argv[1:], ContainerdConfig, build))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

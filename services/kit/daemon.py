@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -108,6 +109,8 @@ async def _live(name: str, config: C, build: Build[C]) -> None:
             async with metrics.serve(config.metrics_listen):
                 for listener in listeners:
                     await listener.start()
+                gc.collect()
+                gc.freeze()  # what is there now stays to the end: no collection need visit it
                 if notifier.watchdog_s:
                     supervisor.spawn(notifier.watchdog(), name="watchdog")
                 notifier.send(READY="1", STATUS="serving")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from services.kit.daemon import run_daemon
-from services.netd.config import NetdConfig
-from services.netd.daemon import NAME, build
+from services.kit import deferred
 
 
 def main() -> None:
     """Run the daemon until a signal ends it."""
+    deferred.defer("google.protobuf.internal.python_message")  # 1.6 MB for an implementation that is not used
+    from services.kit.daemon import run_daemon
+    from services.netd.config import NetdConfig
+    from services.netd.daemon import NAME, build
+
     sys.exit(run_daemon(NAME, sys.argv[1:], NetdConfig, build))
 
 

@@ -6,7 +6,6 @@ What only a member needs is made by `members.member`, what only a manager needs 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import socket
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from beeyard.swarm.v1 import control_pb2_grpc
 from beeyard.system.v1 import system_pb2_grpc
 from services.kit import system
 from services.kit.rpc.server import RpcServer
+from services.kit.version import VERSION
 from services.swarmd.api.cluster import ClusterServicer
 from services.swarmd.api.system import SystemServicer
 from services.swarmd.gateway.callers import Callers
@@ -53,7 +53,7 @@ async def build(config: SwarmdConfig, supervisor: Supervisor) -> AsyncIterator[L
         config=config,
         directory=directory,
         hostname=hostname,
-        version=_version(),
+        version=VERSION,
         identity=IdentityStore(directory),
         standpoint=standpoint,
         slots=slots,
@@ -84,10 +84,3 @@ async def build(config: SwarmdConfig, supervisor: Supervisor) -> AsyncIterator[L
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(local.close)
         yield [server, node]
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("beeyard")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"  # run from a checkout that was never installed

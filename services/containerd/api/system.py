@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import platform
 import socket
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from services.containerd.api.status_to_pb import timestamp
 from services.containerd.logs import files
 from services.containerd.model.status import State
 from services.containerd.volumes import tree
+from services.kit.version import VERSION
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,7 +59,7 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
         flavours = self._machine.flavours.values()
         return pb.GetVersionResponse(
             daemon=_DAEMON,
-            version=_version(),
+            version=VERSION,
             apis=["beeyard.container.v1", "beeyard.system.v1"],
             python_version=platform.python_version(),
             kernel_version=platform.release(),
@@ -135,13 +135,6 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
     async def _size_bytes(self, actor: Actor) -> int:
         layer = await self._images.usage_bytes(actor.record.id)
         return layer + files.total_bytes(self._machine.layout.log(actor.record.id))
-
-
-def _version() -> str:
-    try:
-        return metadata.version("beeyard")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a checkout that was never installed
 
 
 def _operating_system() -> str:

@@ -8,13 +8,13 @@ import os
 import platform
 import socket
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beeyard.system.v1 import system_pb2, system_pb2_grpc
 from services.imaged import streams
 from services.imaged.api import convert
+from services.kit.version import VERSION
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,7 +57,7 @@ class SystemApi(system_pb2_grpc.SystemServiceServicer):
         """Name the build."""
         return system_pb2.GetVersionResponse(
             daemon=_DAEMON,
-            version=_version(),
+            version=VERSION,
             apis=_APIS,
             python_version=platform.python_version(),
             kernel_version=platform.release(),
@@ -122,13 +122,6 @@ def _layers(views: list[ImageView]) -> dict[str, int]:
     return {
         str(key): size for view in views for key, size in zip(view.chain_ids, view.layer_sizes, strict=True)
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("beeyard")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a checkout that was never installed
 
 
 def _operating_system() -> str:

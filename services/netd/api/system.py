@@ -10,7 +10,6 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from beeyard.system.v1 import system_pb2 as pb
 from beeyard.system.v1 import system_pb2_grpc
 from services.kit.rpc.types import Context
+from services.kit.version import VERSION
 from services.netd.ledger import Ledger
 from services.netd.model.network import Driver
 from services.netd.upkeep import Upkeep
@@ -50,7 +50,7 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         return pb.GetVersionResponse(
             daemon=_DAEMON,
-            version=_version(),
+            version=VERSION,
             apis=_APIS,
             python_version=platform.python_version(),
             kernel_version=platform.release(),
@@ -85,13 +85,6 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
         self, request: pb.GetDiskUsageRequest, context: Context
     ) -> pb.GetDiskUsageResponse:
         return pb.GetDiskUsageResponse()  # netd keeps none of the kinds that this is about
-
-
-def _version() -> str:
-    try:
-        return metadata.version("beeyard")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a checkout that was never installed
 
 
 def _operating_system() -> str:
