@@ -45,6 +45,8 @@ class Chores:
                 )
             case Chore.REMOVE_SOURCE_VOLUMES:
                 return await _remove_volumes(await self._reach(wanted.source), wanted.volumes)
+            case Chore.REMOVE_CHECKPOINT:
+                await self._remove_checkpoint(move)
             case Chore.REMOVE_TARGET_IMAGES:
                 target = await self._reach(wanted.target)
                 for digest in filter(None, (wanted.base_digest, move.facts.layer_digest)):
@@ -70,6 +72,18 @@ class Chores:
             except errors.BeeyardError:
                 return  # it is refused: so there is none
         await _remove(target, container_id, move.wanted.move_id, volumes=True)
+
+    async def _remove_checkpoint(self, move: Move) -> None:
+        """Remove the checkpoint from the container that is left; that of the other went with it."""
+        wanted = move.wanted
+        if move.stage is Stage.CLEANING:
+            node, container = wanted.target, move.facts.target_container_id or ""
+        else:
+            node, container = wanted.source, wanted.container_id
+        request = pb.RemoveCheckpointRequest(container=container, checkpoint=names.checkpoint(wanted.move_id))
+        remote = await self._reach(node)
+        with contextlib.suppress(errors.NotFound):
+            await within(remote.containers.RemoveCheckpoint(request, timeout=REMOVE_TIMEOUT_S))
 
     async def _revive_source(self, source: Remote, move: Move) -> str:
         """Start it again if it was stopped, and let go of it."""

@@ -118,7 +118,9 @@ class Movers:
         self._check_room()
         move, warnings = await self._planner.plan(request, self._new_id())
         self._check_room()
-        return self._adopt(move, automaton.Begun()), warnings
+        mover = self._adopt(move, automaton.Begun())
+        self._supervisor.spawn(mover.run(self._supervisor), f"move {move.wanted.move_id}", critical=False)
+        return mover, warnings
 
     def _check_room(self) -> None:
         if sum(mover.move.stage not in ENDED for mover in self._movers.values()) >= MOVES_MAX:
@@ -132,7 +134,6 @@ class Movers:
         self._movers[wanted.move_id] = mover
         if wanted.request_id:
             self._by_request[wanted.request_id] = mover
-        self._supervisor.spawn(mover.run(self._supervisor), f"move {wanted.move_id}", critical=False)
         return mover
 
     async def _load(self, ready: Callable[[], Awaitable[None]]) -> None:
@@ -141,12 +142,14 @@ class Movers:
         if unfinished:
             _log.info("moves_recovered", count=unfinished)
 
-        async def adopt_all() -> None:
-            await ready()
-            for move in moves:
-                self._adopt(move, automaton.Recovered())
+        async def go_on(mover: Mover) -> None:
+            if mover.move.stage not in ENDED:
+                await ready()
+            await mover.run(self._supervisor)
 
-        self._supervisor.spawn(adopt_all(), "recover moves", critical=False)
+        for move in moves:  # who asks for one again must find it, whether or not nodes can be found yet
+            mover = self._adopt(move, automaton.Recovered())
+            self._supervisor.spawn(go_on(mover), f"move {move.wanted.move_id}", critical=False)
 
     async def _forget_old(self) -> None:
         """Forget moves that have ended long ago, and the oldest of too many."""

@@ -27,6 +27,7 @@ _AFTER = {
     Chore.REMOVE_SOURCE_IMAGE: Chore.REMOVE_SOURCE,
     Chore.REMOVE_TARGET_VOLUMES: Chore.REMOVE_TARGET,
     Chore.REMOVE_TARGET_IMAGES: Chore.REMOVE_TARGET,
+    Chore.REMOVE_CHECKPOINT: Chore.REVIVE_SOURCE,
 }
 """What a container has goes after it."""
 
@@ -162,6 +163,7 @@ def undo(move: Move) -> tuple[Chore, ...]:
         Chore.REMOVE_TARGET: move.reached(Step.CREATE),
         Chore.REVIVE_SOURCE: True,
         Chore.REMOVE_TARGET_VOLUMES: bool(move.wanted.new_volumes) and move.reached(Step.SEND_VOLUMES),
+        Chore.REMOVE_CHECKPOINT: move.wanted.checkpoint and move.reached(Step.CHECKPOINT),
         Chore.REMOVE_TARGET_IMAGES: move.reached(Step.SEND_IMAGE),
         Chore.REMOVE_SOURCE_IMAGE: move.reached(Step.COMMIT),
     }
@@ -171,7 +173,9 @@ def undo(move: Move) -> tuple[Chore, ...]:
 def clean_up(move: Move) -> tuple[Chore, ...]:
     """Return what is left of a move that succeeded."""
     volumes = (Chore.REMOVE_SOURCE_VOLUMES,) if move.wanted.volumes else ()
-    return (Chore.REMOVE_SOURCE, *volumes, Chore.REMOVE_TARGET_IMAGES, Chore.REMOVE_SOURCE_IMAGE)
+    checkpoint = (Chore.REMOVE_CHECKPOINT,) if move.wanted.checkpoint else ()
+    images = (Chore.REMOVE_TARGET_IMAGES, Chore.REMOVE_SOURCE_IMAGE)
+    return (Chore.REMOVE_SOURCE, *volumes, *checkpoint, *images)
 
 
 def _applies(move: Move, step: Step) -> bool:

@@ -32,6 +32,7 @@ class Chore(enum.Enum):
     REMOVE_TARGET_VOLUMES = "remove the volumes from its new node"
     REMOVE_SOURCE = "remove the container from its old node"
     REMOVE_SOURCE_VOLUMES = "remove the volumes from its old node"
+    REMOVE_CHECKPOINT = "remove the checkpoint from which it goes on"
     REMOVE_TARGET_IMAGES = "remove the names of its images from its new node"
     REMOVE_SOURCE_IMAGE = "remove the image of its layer from its old node"
 

@@ -105,7 +105,9 @@ def check_support(supports: Sequence[Support]) -> None:
     """
     lacking = [f"node {support.node}: {support.reason}" for support in supports if support.reason]
     if lacking:
-        raise errors.Unsupported("; ".join(lacking), reason="CHECKPOINT_UNSUPPORTED")
+        raise errors.Unsupported(
+            f"a move with a checkpoint is not possible: {'; '.join(lacking)}", reason="CHECKPOINT_UNSUPPORTED"
+        )
 
 
 def networks(spec: spec_pb2.ContainerSpec) -> tuple[str, ...]:
