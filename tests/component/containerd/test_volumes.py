@@ -145,7 +145,7 @@ async def test_the_store_answers_as_docker_does(volumes: Calls) -> None:
     assert len(anonymous.name) == 64 and anonymous.anonymous
     await volumes.create("web")
     await volumes.yard.create("true", mounts=[mount("/w", "web")])
-    assert await volumes.names(name=["da"]) == ["data"]
+    assert await volumes.names(name=["dat"]) == ["data"]
     assert await volumes.names(label=["tier=db"]) == ["data"]
     assert await volumes.names(dangling=["false"]) == ["web"]
     assert await volumes.names(driver=["other"]) == []
