@@ -116,6 +116,21 @@ class Control:
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_POLL_S)
 
+    def remove_empty(self, cgroup: str) -> bool:
+        """Remove the group in every hierarchy, if nothing is in it or below it; return whether it is gone.
+
+        After an ordinary end that is all there is to do, and asks for no list of processes.
+        """
+        gone = True
+        for directory in self._hierarchies.directories(cgroup):
+            try:
+                directory.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                gone = False
+        return gone
+
     async def remove(self, cgroup: str) -> None:
         """Remove the group's directories with those below them, in every hierarchy. Idempotent.
 

@@ -126,7 +126,7 @@ class CleanUp:
         if state.exists() and (run is None or processes.alive(run.init)):
             await self._delete_by_runtime(record, cgroup)
         await self._end_conmon(record, bundle)
-        if self._control.exists(cgroup):
+        if not self._control.remove_empty(cgroup):
             await self._control.kill(cgroup)
             await self._control.remove(cgroup)
         if state.exists():

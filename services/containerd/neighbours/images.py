@@ -26,6 +26,8 @@ LABEL = "beeyard.container"
 """Marks the snapshots that are ours: imaged has others."""
 VIEW_LABEL = "beeyard.image-mount"
 """Marks the views that a container mounts."""
+FRESH_MAX = 1_000
+"""New layers whose mounts are kept for the start that follows as a rule."""
 
 
 class Images:
@@ -35,6 +37,7 @@ class Images:
         self._neighbour = neighbour
         self._images = image_pb2_grpc.ImageServiceStub(neighbour.channel)
         self._snapshots = snapshot_pb2_grpc.SnapshotServiceStub(neighbour.channel)
+        self._fresh: dict[str, tuple[RootMount, ...]] = {}
 
     async def config(self, reference: str, platform: str) -> ImageConfig:
         """Return the configuration of an image that is on this node.
@@ -46,15 +49,17 @@ class Images:
         response = await self._neighbour.call(lambda: self._images.GetImage(request, timeout=GET_TIMEOUT_S))
         return config_from_pb(response.image)
 
-    async def prepare(self, container_id: str, image_id: str) -> tuple[RootMount, ...]:
-        """Make the writable layer of a container; return how to mount its root."""
+    async def prepare(self, container_id: str, image_id: str) -> None:
+        """Make the writable layer of a container."""
         request = snapshot_pb2.PrepareSnapshotRequest(
             key=container_id, image=image_id, labels={LABEL: container_id}
         )
         response = await self._neighbour.call(
             lambda: self._snapshots.PrepareSnapshot(request, timeout=PREPARE_TIMEOUT_S)
         )
-        return _mounts(response.mounts)
+        if len(self._fresh) >= FRESH_MAX:
+            del self._fresh[next(iter(self._fresh))]
+        self._fresh[container_id] = _mounts(response.mounts)
 
     async def prepare_view(self, key: str, reference: str, container_id: str) -> None:
         """Make a read-only view of an image, which a container mounts; the image stays while it exists.
@@ -70,11 +75,15 @@ class Images:
         )
 
     async def mounts(self, container_id: str) -> tuple[RootMount, ...]:
-        """Return how to mount the root of a container.
+        """Return how to mount the root of a container. Of a new one that is known from its making: its first start is
+        what is waited for.
 
         Raises:
             errors.NotFound: It has no writable layer.
         """
+        fresh = self._fresh.pop(container_id, None)
+        if fresh is not None:
+            return fresh
         request = snapshot_pb2.GetMountsRequest(key=container_id)
         response = await self._neighbour.call(
             lambda: self._snapshots.GetMounts(request, timeout=GET_TIMEOUT_S)
@@ -83,6 +92,7 @@ class Images:
 
     async def remove(self, container_id: str) -> None:
         """Remove the writable layer of a container."""
+        self._fresh.pop(container_id, None)
         request = snapshot_pb2.RemoveSnapshotRequest(key=container_id)
         await self._neighbour.call(lambda: self._snapshots.RemoveSnapshot(request, timeout=PREPARE_TIMEOUT_S))
 

@@ -123,9 +123,12 @@ class Engine:
                 return found
 
     async def events(self, since: datetime) -> AsyncGenerator[EngineEvent, None]:
-        """Yield what happened to containers since a moment, then what happens, until containerd goes away."""
+        """Yield what happened to tasks' containers since a moment, then what happens, until containerd goes away."""
         request = container_pb2.WatchEventsRequest(
-            filters={"type": filter_pb2.StringList(values=["container"])}
+            filters={
+                "type": filter_pb2.StringList(values=["container"]),
+                "label": filter_pb2.StringList(values=[TASK_ID_LABEL]),
+            }
         )
         request.since.FromDatetime(since)
         responses = client.stream(self._containers.WatchEvents(request))
