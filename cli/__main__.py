@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from services.kit import deferred
+from cli import deferrals
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     The interpreter is left without its shutdown, which would only cost time.
     """
     gc.disable()  # until the command itself runs (`command.with_session`): imports leave no garbage, only much to visit
-    _defer()
+    deferrals.install()
     _open_standard_streams()
     from cli import app
 
@@ -26,20 +26,6 @@ def main() -> None:
         except OSError as exc:
             code = code or app.exit_code_of(exc)
     os._exit(code)
-
-
-def _defer() -> None:
-    """Keep click and protobuf from importing, at every start, what they need in none: a quarter of its time."""
-    deferred.defer("inspect", cleandoc=_cleandoc)
-    deferred.defer("google.protobuf.internal.python_message")
-
-
-def _cleandoc(text: str) -> str:
-    """Do what `inspect.cleandoc` does, which click asks for each option's help."""
-    if "\n" not in text and "\t" not in text:
-        return text.lstrip(" ")
-    cleaned: str = deferred.load("inspect").cleandoc(text)
-    return cleaned
 
 
 def _open_standard_streams() -> None:

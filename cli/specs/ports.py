@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from beeyard.container.v1 import spec_pb2 as container
-from beeyard.swarm.v1 import objects_pb2 as swarm
 from cli.specs.values import csv_fields, invalid
+
+if TYPE_CHECKING:
+    from beeyard.swarm.v1 import objects_pb2 as swarm
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 PORT_MAX = 65535
@@ -94,6 +98,8 @@ def parse_service(text: str) -> list[swarm.PublishedPort]:
     Raises:
         errors.Invalid: It is malformed, or names an address of the host.
     """
+    from beeyard.swarm.v1 import objects_pb2 as swarm
+
     if "=" in text:
         return [_parse_long(text)]
     address, outside, inside, protocol = _split(text)
@@ -117,6 +123,8 @@ def parse_service(text: str) -> list[swarm.PublishedPort]:
 
 
 def _parse_long(text: str) -> swarm.PublishedPort:
+    from beeyard.swarm.v1 import objects_pb2 as swarm
+
     port = swarm.PublishedPort(protocol="tcp", mode=swarm.PUBLISH_MODE_INGRESS)
     for field, value in csv_fields(text, "--publish"):
         match field:

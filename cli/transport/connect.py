@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import _socket  # what `socket` is made of, without the enumerations of all its constants: 3 ms of each start
 import os
-import socket
 from typing import TYPE_CHECKING, Protocol
 
 from cli.transport.channel import Channel
 from services.kit import errors
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
 
     from cli.target import Credentials
@@ -47,7 +48,7 @@ def unix(directory: str, daemon: str, metadata: Iterable[tuple[str, str]] = (), 
         raise errors.Invalid(
             f"the socket path {address} is longer than the kernel allows", reason="HOST_INVALID"
         )
-    connected = socket.socket(socket.AF_UNIX)
+    connected = _socket.socket(_socket.AF_UNIX)
     try:
         connected.settimeout(CONNECT_TIMEOUT_S)
         connected.connect(address)
@@ -99,6 +100,7 @@ def manager(
 
 
 def _tls(address: str, credentials: Credentials | None) -> Connected:
+    import socket
     import ssl
 
     if credentials is None:

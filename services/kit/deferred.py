@@ -17,6 +17,8 @@ class _Deferred(types.ModuleType):
     """Stands in for a module until somebody asks for a name that it does not have, then becomes that module."""
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__path__":  # each `from … import` asks for it: no use of the module
+            raise AttributeError(f"module {self.__name__!r} is no package")
         return getattr(_execute(self), name)
 
 
@@ -37,6 +39,8 @@ def defer(name: str, **known: Any) -> None:
     module.__file__ = spec.origin
     module.__loader__ = spec.loader
     module.__package__ = spec.parent
+    if spec.submodule_search_locations is not None:
+        module.__path__ = spec.submodule_search_locations
     vars(module).update(known)
     sys.modules[name] = module
 

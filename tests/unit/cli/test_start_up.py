@@ -54,7 +54,7 @@ def test_what_click_and_protobuf_rarely_need_is_not_executed() -> None:
         "import os, sys\n"
         f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'protos')!r}]\n"
         f"sys.argv = ['swarmctl', *{[*NOTHING_THERE, 'run', '--rm', 'img']!r}]\n"
-        "deferred = ('inspect', 'google.protobuf.internal.python_message')\n"
+        "deferred = ('gettext', 'inspect', 'uuid', 'google.protobuf.internal.python_message')\n"
         "def end(code): print(code, *(type(sys.modules[name]).__name__ for name in deferred), file=sys.__stderr__)\n"
         "os._exit = end\n"
         "from cli.__main__ import main\n"
@@ -63,4 +63,27 @@ def test_what_click_and_protobuf_rarely_need_is_not_executed() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stderr.splitlines()[-1] == "125 _Deferred _Deferred"
+    assert done.stderr.splitlines()[-1] == "125 _Deferred _Deferred _Deferred _Deferred"
+
+
+def test_the_stand_ins_do_what_they_stand_for() -> None:
+    script = (
+        "import sys\n"
+        f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'protos')!r}]\n"
+        "from cli import deferrals\n"
+        "deferrals.install()\n"
+        "import click\n"
+        "from gettext import ngettext\n"
+        "print(ngettext('one', 'more', 1), ngettext('one', 'more', 2))\n"
+        "print(click.UUID.convert('12345678123456781234567812345678', None, None))\n"
+        "option = click.Option(['--long'], help='  first\\n    second')\n"
+        "print(repr(option.help), repr(click.Option(['--short'], help=' one line ').help))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        "one more",
+        "12345678-1234-5678-1234-567812345678",
+        "'first\\nsecond' 'one line '",
+    ]

@@ -39,7 +39,8 @@ def test_known_names_need_no_execution_and_give_way_to_it() -> None:
         "from services.kit import deferred\n"
         "deferred.defer('colorsys', rgb_to_hsv=max)\n"
         "import colorsys\n"
-        "print(colorsys.rgb_to_hsv(1, 2, 3), type(colorsys).__name__)\n"
+        "from colorsys import rgb_to_hsv\n"
+        "print(rgb_to_hsv(1, 2, 3), type(colorsys).__name__)\n"
         "print(deferred.load('colorsys').rgb_to_hsv(0, 0, 0), colorsys.rgb_to_hsv(0, 0, 0))"
     ) == ["3 _Deferred", "(0.0, 0.0, 0) (0.0, 0.0, 0)"]
 
@@ -52,6 +53,15 @@ def test_a_submodule_is_found_by_its_parent() -> None:
         "print(type(minidom).__name__)\n"
         "print(minidom.parseString('<a/>').documentElement.tagName)"
     ) == ["_Deferred", "a"]
+
+
+def test_a_deferred_package_still_has_its_modules() -> None:
+    assert run(
+        "from services.kit import deferred\n"
+        "deferred.defer('wsgiref')\n"
+        "import wsgiref.util\n"
+        "print(wsgiref.util.guess_scheme({}))"
+    ) == ["http"]
 
 
 def test_what_is_not_there_is_missed_by_who_wants_it() -> None:
