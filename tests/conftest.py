@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,12 @@ import pytest
 
 SETTLE_S_MAX = 2.0
 """How long what was closed may take to disappear, on a busy machine."""
+
+
+def pytest_configure() -> None:
+    """Let programs under test be interrupted, also where the tests run behind a shell that ignores SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

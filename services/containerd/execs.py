@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import faults
@@ -25,8 +26,6 @@ from services.containerd.userns import null
 from services.kit import atomic, errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.ocispec.facts import Section
@@ -171,14 +170,14 @@ class Execs:
             pid = await running.begin()
         except CreateFailed as exc:
             await hub.end()
-            code = oci_cli.start_exit_code(exc.message, request.argv[0])
-            raise errors.FailedPrecondition(
-                f"cannot execute {request.argv[0]}: {oci_cli.explain(exc.message)}",
-                reason="START_FAILED",
-                metadata={
-                    "exit_code": str(code if code != oci_cli.EXIT_DAEMON else oci_cli.EXIT_CANNOT_EXECUTE)
-                },
-            ) from exc
+            raise _not_executed(request.argv[0], exc.message) from exc
+        except errors.Internal as exc:
+            # With a terminal, crun tells that alone why it cannot execute, and conmon ends without a word.
+            await hub.end()
+            lack = await asyncio.to_thread(_lack, actor, directory) if request.tty else ""
+            if not lack:
+                raise
+            raise _not_executed(request.argv[0], lack) from exc
         faults.reached("exec.begun")
         return pid
 
@@ -244,6 +243,31 @@ def _check(actor: Actor, request: ExecRequest) -> None:
         raise errors.FailedPrecondition(
             f"container {name}: it is not running", reason="CONTAINER_NOT_RUNNING"
         )
+
+
+def _lack(actor: Actor, directory: Path) -> str:
+    """Return why the program of an exec cannot be executed, as far as a look into the running container shows."""
+    run = actor.status.run
+    if run is None:
+        return ""
+    section = json.loads((directory / conmon_exec.PROCESS_FILE).read_bytes())
+    paths = [text.partition("=")[2] for text in section["env"] if text.startswith("PATH=")]
+    try:
+        with Inside(Path(f"/proc/{run.init.pid}/root")) as inside:
+            return inside.lack_of_program(
+                section["args"][0], search="".join(paths[-1:]), workdir=section["cwd"]
+            )
+    except OSError:
+        return ""
+
+
+def _not_executed(program: str, message: str) -> errors.FailedPrecondition:
+    code = oci_cli.start_exit_code(message, program)
+    return errors.FailedPrecondition(
+        f"cannot execute {program}: {oci_cli.explain(message)}",
+        reason="START_FAILED",
+        metadata={"exit_code": str(code if code != oci_cli.EXIT_DAEMON else oci_cli.EXIT_CANNOT_EXECUTE)},
+    )
 
 
 def _cannot(message: str) -> errors.FailedPrecondition:

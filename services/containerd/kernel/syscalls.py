@@ -7,6 +7,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from services.containerd.kernel import trees
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,7 +38,6 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 
 # The same on x86_64 and arm64: calls that are younger than the unification of the tables.
-_SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
 _SYS_FSMOUNT = 432
@@ -47,8 +48,6 @@ _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_AT_FDCWD = -100
 _OPEN_TRIES_MAX = 32
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -151,15 +150,7 @@ class FileSystem:
             target,
         )
         try:
-            moved = _libc.syscall(
-                ctypes.c_long(_SYS_MOVE_MOUNT),
-                ctypes.c_int(mount_fd),
-                ctypes.c_char_p(b""),
-                ctypes.c_int(_AT_FDCWD),
-                ctypes.c_char_p(os.fsencode(target)),
-                ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH),
-            )
-            _check(moved, target)
+            trees.attach(mount_fd, target)
         finally:
             os.close(mount_fd)
 

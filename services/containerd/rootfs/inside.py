@@ -132,6 +132,33 @@ class Inside:
                 os.close(fd)
             return
 
+    def lack_of_program(self, program: str, *, search: str, workdir: str) -> str:
+        """Return why a program cannot be executed, as the runtimes say it; empty if that is not seen from here.
+
+        Args:
+            program: A name or a path.
+            search: Where a name is looked for: $PATH.
+            workdir: Where a path begins that is not absolute.
+        """
+        places = [workdir] if "/" in program else search.split(":")
+        modes = [self._mode(str(Path(place or workdir) / program)) for place in places]
+        found = [mode for mode in modes if mode]
+        if any(stat.S_ISREG(mode) and mode & 0o111 for mode in found):
+            return ""
+        where = "no such file or directory" if "/" in program else "executable file not found in $PATH"
+        return f"exec {program!r}: {'permission denied' if found else where}"
+
+    def _mode(self, path: str) -> int:
+        """Return the mode of what is at a path, links followed; 0 where there is nothing."""
+        try:
+            fd = syscalls.open_in_root(self._fd, path, os.O_PATH)
+        except OSError:
+            return 0
+        try:
+            return os.fstat(fd).st_mode
+        finally:
+            os.close(fd)
+
     def _open_or_make(self, so_far: str, parent: int, part: str, uid: int, gid: int) -> int:
         try:
             return self._open_directory(so_far)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.containerd.kernel import idmapped, syscalls
+from services.containerd.kernel import syscalls, trees
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _mount_owned(mount: RootMount, target: Path, owner: Owner) -> None:
 
 def _idmapped(source: str, target: Path, owner: Owner) -> None:
     try:
-        idmapped.bind(source, target, owner.namespace)
+        trees.bind_with_ids(source, target, owner.namespace)
     except OSError as exc:
         if exc.errno not in _NO_SUCH_CALL:
             raise

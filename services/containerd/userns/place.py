@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.containerd.kernel import idmapped
+from services.containerd.kernel import trees
 from services.containerd.rootfs.mounting import Owner
 from services.containerd.runtime import sharing
 from services.containerd.runtime.flavour import Kind
@@ -78,7 +78,7 @@ def shown(bundle: Bundle, ids: IdMap, source: Path, target: Path) -> Path:
         assert namespace is not None
         target.mkdir(mode=0o700, exist_ok=True)
         try:
-            idmapped.bind(source, target, namespace.namespace)
+            trees.bind_with_ids(source, target, namespace.namespace)
         except OSError as exc:
             if exc.errno not in _CANNOT:
                 raise

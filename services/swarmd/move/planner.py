@@ -19,7 +19,7 @@ from services.swarmd.move.remote import CALL_TIMEOUT_S, Remote, within
 from services.swarmd.move.steps import GRACE_MAX_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from services.kit.seams import Clock
     from services.swarmd.gateway.lookup import ViewPort
@@ -131,17 +131,18 @@ async def _read_target(
 
 
 async def _has_network(node: Remote, name: str) -> bool:
-    with contextlib.suppress(errors.NotFound):
-        request = network_pb2.GetNetworkRequest(network=name)
-        await within(node.networks.GetNetwork(request, timeout=CALL_TIMEOUT_S))
-        return True
-    return False
+    request = network_pb2.GetNetworkRequest(network=name)
+    return await _found(node.networks.GetNetwork(request, timeout=CALL_TIMEOUT_S))
 
 
 async def _has_volume(node: Remote, name: str) -> bool:
+    request = volume_pb2.GetVolumeRequest(name=name)
+    return await _found(node.volumes.GetVolume(request, timeout=CALL_TIMEOUT_S))
+
+
+async def _found(call: Awaitable[object]) -> bool:
     with contextlib.suppress(errors.NotFound):
-        request = volume_pb2.GetVolumeRequest(name=name)
-        await within(node.volumes.GetVolume(request, timeout=CALL_TIMEOUT_S))
+        await within(call)
         return True
     return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,10 @@ import pytest
 from beeyard.container.v1 import container_pb2 as pb
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd.execution import execute
 from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
-
-
-async def execute(
-    yard: Yard, container: str, *argv: str, typed: bytes = b"", **fields: Any
-) -> tuple[bytes, pb.ExecResponse]:
-    """Run a process to its end; return what it wrote and the last message."""
-
-    async def requests() -> AsyncIterator[pb.ExecRequest]:
-        yield pb.ExecRequest(spec=pb.ExecSpec(container=container, argv=argv, stdin=bool(typed), **fields))
-        if typed:
-            yield pb.ExecRequest(stdin=typed)
-            yield pb.ExecRequest(stdin_end=pb.StdinEnd())
-
-    output, last = b"", pb.ExecResponse()
-    async for response in client.stream(yard.stub.Exec(requests())):
-        output += response.output.data
-        last = response
-    return output, last
 
 
 async def sleeper(yard: Yard, **fields: Any) -> str:
@@ -77,11 +59,13 @@ async def test_input_and_terminal(each: Yard) -> None:
     assert b"30 99" in output
 
 
-async def test_what_cannot_be_executed(each: Yard) -> None:
+@pytest.mark.parametrize("tty", [False, True], ids=["pipes", "terminal"])
+async def test_what_cannot_be_executed(each: Yard, tty: bool) -> None:
     container = await sleeper(each)
     for program, code in (("/no/such", "127"), ("nosuch", "127"), ("/usr/local/bin/plain", "126")):
         with pytest.raises(errors.FailedPrecondition) as failed:
-            await execute(each, container, program)
+            await execute(each, container, program, tty=tty)
+        assert failed.value.reason == "START_FAILED"
         assert failed.value.metadata["exit_code"] == code, failed.value.message
     with pytest.raises(errors.FailedPrecondition):
         await execute(each, container, "true", working_dir="/proc/self/fd/7")

@@ -16,7 +16,8 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from services.kit.rpc import client
-from tests.component.containerd.test_exec import execute, sleeper
+from tests.component.containerd.execution import execute
+from tests.component.containerd.test_exec import sleeper
 from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]

@@ -182,6 +182,20 @@ async def test_sharing_and_what_excludes_it(mapped: Yard) -> None:
             await mapped.create("true", **fields)
 
 
+async def test_its_layer_stays_on_the_node(mapped: Yard) -> None:
+    """The files there belong to ids of this node: neither an image nor another node can have them."""
+    container = await mapped.create("sleep", "300", security=own())
+    await mapped.start(container)
+    for call in (
+        mapped.stub.CommitContainer(pb.CommitContainerRequest(container=container)),
+        mapped.stub.HoldContainer(pb.HoldContainerRequest(container=container, holder="carrier")),
+    ):
+        with pytest.raises(errors.Unsupported) as refused:
+            await client.call(call)
+        assert refused.value.reason == "USERNS_UNSUPPORTED"
+    assert (await mapped.get(container)).status.held_by == ""
+
+
 def _uid(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-LIMIT = "/sys/fs/cgroup"
-
 SEEN = {
     "--add-host": "grep -q '10.0.0.7.*db' /etc/hosts",
     "--cap-add": "test $((0x$(sed -n 's/CapEff:\\t//p' /proc/self/status) >> 12 & 1)) = 1",

@@ -32,7 +32,6 @@ from tests.system.netd.world import node_and_client
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 ROWS = page.read()
-NOT_FOR_EXAMPLES = {("run", "--rm"), ("create", "--rm")}
 TAIL = {
     "exec": "neighbour true",
     "update": "neighbour",
