@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -165,7 +166,7 @@ class Engine:
             raise errors.Invalid(f"the request id is longer than {REQUEST_ID_CHARS_MAX} characters")
         if name:
             names.check(name)
-        if (again := self._repeated(request_id)) is not None:
+        if (again := self._repeated(request_id)) is not None and not await self._undone(again):
             return await self._created(again)
         spec = self._pinned(spec)
         self.check(spec)
@@ -387,6 +388,15 @@ class Engine:
         if not actor.visible:
             await actor.ask(lambda ask: messages.CreateAsked(ask=ask))
         return actor
+
+    async def _undone(self, actor: Actor) -> bool:
+        """Return whether a creation was never acknowledged and is taken back, as after a crash; wait until it is."""
+        if actor.visible or actor.status.phase is not Phase.REMOVING:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NAME_WAIT_S):
+                await actor.gone()
+        return True
 
     async def _until_free(self, name: str) -> None:
         """Return when no container has the name; one that is going away is waited for.

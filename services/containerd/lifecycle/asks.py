@@ -48,7 +48,8 @@ KILL_WAIT_S = 10.0
 def create(machine: Automaton, event: CreateAsked) -> list[Effect]:
     """Make it; a repeated request joins the first one."""
     if machine.status.phase is not Phase.PREPARING:
-        return [Reply(ask=event.ask)]
+        taken_back = machine.status.phase is Phase.REMOVING and not machine.announced
+        return [Reply(ask=event.ask, refusal=Refusal.REMOVING if taken_back else None)]
     first = not machine.waiting.creators
     machine.waiting.creators.append(event.ask)
     return [Prepare()] if first else []

@@ -1,8 +1,8 @@
 """Rotating the logs of running containers.
 
-conmon's own size limit throws away what was written before; so the daemon looks at the sizes once a second, renames and
-lets conmon reopen, which loses nothing. A log can grow past its limit by what is written within that second; once one
-has, a flood is likely, and the next look comes sooner.
+conmon's own size limit throws away what was written before; so the daemon looks at the sizes every quarter of a second,
+renames and lets conmon reopen, which loses nothing. A log can grow past its limit by what is written between two looks;
+once one has, a flood is likely, and the next look comes sooner.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _log = log.get(__name__)
 
-INTERVAL_S = 1.0
-FLOOD_INTERVAL_S = 0.1
+INTERVAL_S = 0.25
+FLOOD_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

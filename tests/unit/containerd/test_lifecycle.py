@@ -59,6 +59,17 @@ def test_a_life_records_before_it_acts() -> None:
     assert kinds(machine.step(m.Removed(), NOW)) == ["DeleteRecord", "Publish", "Reply"]
 
 
+def test_a_creation_that_is_taken_back_is_not_acknowledged() -> None:
+    """A daemon died before it had made the container: who asks again must not be given what goes."""
+    machine = automaton(Status(runtime="crun"))
+    machine.step(m.Recovered(finding=m.Found()), NOW)
+    assert machine.status.phase is Phase.REMOVING
+    assert machine.step(m.CreateAsked(ask=1), NOW) == [m.Reply(ask=1, refusal=m.Refusal.REMOVING)]
+    told = automaton(replace(IDLE))
+    told.step(m.RemoveAsked(ask=2, force=False, volumes=False), NOW)
+    assert told.step(m.CreateAsked(ask=3), NOW) == [m.Reply(ask=3)]
+
+
 def test_an_asked_start_waits_for_the_clean_up() -> None:
     machine = automaton(replace(UP))
     machine.step(m.Exited(exit_code=1), NOW)
