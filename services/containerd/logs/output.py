@@ -28,11 +28,11 @@ async def has_all_since(path: Path, mark_ns: int, files_max: int) -> bool:
 
 
 def _has_all_since(path: Path, mark_ns: int, files_max: int) -> bool:
-    if files_max > 1 and not files.rotated(path, files_max - 1).exists():
-        return True  # none was dropped yet
     existing = files.existing(path)
     if not existing:
-        return False
+        return False  # it goes with its container: `--rm`
+    if files_max > 1 and not files.rotated(path, files_max - 1).exists():
+        return True  # none was dropped yet
     with existing[0].open("rb") as file:
         entry = parse(file.readline(_LINE_BYTES_MAX).rstrip(b"\n"))
     return entry is not None and entry.time_ns < mark_ns

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.containerd.logs import files, journald
+from services.containerd.logs import files, journald, output
 from services.containerd.logs.format import Entry, Joiner, Stream, parse, parse_time
 from services.containerd.logs.options import LogPolicy, details, resolve
 from services.containerd.logs.reader import Reader, Selection
@@ -132,6 +132,17 @@ def test_rotation_keeps_so_many(tmp_path: Path) -> None:
     assert files.total_bytes(path) == 3 * len(line(1))
     files.rotate(path, 1)
     assert path.read_bytes() == b""
+
+
+async def test_a_log_that_goes_does_not_pass_for_a_whole_one(tmp_path: Path) -> None:
+    """Who was cut off from a container that `--rm` removes must be told that output may be missing."""
+    path = tmp_path / "ctr.log"
+    assert not await output.has_all_since(path, STAMP_NS, 5)
+    path.write_bytes(STAMP + b" stdout F a\n")
+    assert await output.has_all_since(path, STAMP_NS + 1, 5)
+    files.rotated(path, 4).write_bytes(STAMP + b" stdout F b\n")  # others before it may have been dropped
+    assert await output.has_all_since(path, STAMP_NS + 1, 5)
+    assert not await output.has_all_since(path, STAMP_NS, 5)
 
 
 def test_details_are_what_the_options_choose() -> None:
