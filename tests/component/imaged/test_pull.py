@@ -263,7 +263,8 @@ async def test_a_write_is_resumed_and_checked(daemon: Daemon) -> None:
         while await offset() != 1_000_000:
             await asyncio.sleep(0.02)
     with pytest.raises(errors.FailedPrecondition):
-        await write(NOISE[5:], 5)
+        # Refused by its first message: grpc's client loses the answer if it comes while more is being sent.
+        await write(b"", 5)
     assert (await write(NOISE[1_000_000:], 1_000_000)).blob.size_bytes == len(NOISE)
     assert await offset() == 0
     assert (await write(b"", 0)).blob.digest == digest, "what is here need not be sent"
