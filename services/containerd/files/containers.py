@@ -17,7 +17,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.containerd.files.archive.ids import IDENTITY, IdMap
 from services.containerd.files.archive.packing import Packing
 from services.containerd.files.archive.unpacking import Unpacking
 from services.containerd.files.jobs import Assembly, Bind
@@ -27,6 +26,7 @@ from services.containerd.lifecycle import faults
 from services.containerd.model.spec import MountKind
 from services.containerd.model.status import Phase
 from services.kit import errors
+from services.kit.tar.ids import IDENTITY, IdMap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from services.containerd.files.archive.ids import IDENTITY, IdMap
 from services.containerd.files.archive.packing import Packing, Stat
 from services.containerd.files.archive.unpacking import Unpacked, Unpacking
 from services.containerd.rootfs.mounting import RootMount
+from services.kit.tar.ids import IDENTITY, IdMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ class Maker:
         count_data: Told how many bytes of data are about to be written; raises if they are too many.
         takes_xattr: Says which extended attributes of an archive are set.
         owner: Returns uid and gid for an entry, as the file system shall have them.
+        xattr: Returns the value of an extended attribute, as the file system shall have it.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Maker:
         count_data: Callable[[int], None],
         takes_xattr: Callable[[str], bool],
         owner: Callable[[Entry], tuple[int, int]] = lambda entry: (entry.uid, entry.gid),
+        xattr: Callable[[str, bytes], bytes] = lambda _, value: value,
     ) -> None:
         self.xattrs_skipped = 0
         """Extended attributes that the file system or the kernel would not take."""
         self._count_data = count_data
         self._takes_xattr = takes_xattr
         self._owner = owner
+        self._xattr = xattr
 
     def file(self, directory: int, name: bytes, entry: Entry, reader: TarReader) -> None:
         """Make a regular file and fill it; a file that cannot be completed is removed again.
@@ -115,6 +118,7 @@ class Maker:
     def _set_xattr(self, where: int | bytes, name: str, value: bytes) -> None:
         if not self._takes_xattr(name):
             return
+        value = self._xattr(name, value)
         try:
             if isinstance(where, int):
                 os.setxattr(where, name, value)

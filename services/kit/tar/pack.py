@@ -46,6 +46,7 @@ class Packer:
         whole_seconds: Cut times to seconds, as in layers; else nanoseconds are kept.
         holes: Leave the holes of sparse files out (GNU's sparse format 1.0).
         owner: Returns uid and gid as the archive shall have them.
+        xattr: Returns the value of an extended attribute as the archive shall have it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Packer:
         whole_seconds: bool = True,
         holes: bool = False,
         owner: Callable[[os.stat_result], tuple[int, int]] = lambda status: (status.st_uid, status.st_gid),
+        xattr: Callable[[str, bytes], bytes] = lambda _, value: value,
     ) -> None:
         self.tar_bytes = 0
         self.size_bytes = 0
@@ -66,6 +68,7 @@ class Packer:
         self._whole_seconds = whole_seconds
         self._holes = holes
         self._owner = owner
+        self._xattr = xattr
         self._linked: dict[tuple[int, int], bytes] = {}
 
     def add(self, directory: int, name: bytes, status: os.stat_result, entry_name: bytes) -> None:
@@ -92,7 +95,8 @@ class Packer:
                 entry.kind, entry.link_name = Kind.HARDLINK, first
                 self.header(entry)
                 return
-        entry.xattrs = read_xattrs(directory, name, self._takes_xattr)
+        found = read_xattrs(directory, name, self._takes_xattr)
+        entry.xattrs = {key: self._xattr(key, value) for key, value in found.items()}
         match kind:
             case Kind.SYMLINK:
                 try:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.containerd.files.archive import root as roots
-from services.containerd.files.archive.ids import IDENTITY, IdMap
 from services.containerd.files.archive.kernel_views import Views
 from services.kit import errors
 from services.kit.tar import walk
 from services.kit.tar.entry import show
+from services.kit.tar.ids import IDENTITY, IdMap
 from services.kit.tar.pack import Packer
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def pack(
             whole_seconds=False,
             holes=True,
             owner=lambda status: packing.ids.inside(status.st_uid, status.st_gid),
+            xattr=packing.ids.xattr_inside,
         )
         if not found.is_directory:
             on_found(stat)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.containerd.files.archive import root as roots
-from services.containerd.files.archive.ids import IDENTITY, IdMap
 from services.containerd.files.archive.kernel_views import Views
 from services.containerd.files.archive.packing import takes_xattr
 from services.kit import errors
 from services.kit.tar import path as paths
 from services.kit.tar.entry import invalid, show
+from services.kit.tar.ids import IDENTITY, IdMap
 from services.kit.tar.make import Maker
 from services.kit.tar.unpack import Unpacker
 
@@ -101,7 +101,12 @@ def unpack(source: Source, root: int, into: bytes, unpacking: Unpacking) -> Unpa
         raise roots.path_error(exc, roots.clean(into)) from exc
     unpacker = Unpacker(
         open_parent,
-        Maker(count_data=count_data, takes_xattr=takes_xattr, owner=owner),
+        Maker(
+            count_data=count_data,
+            takes_xattr=takes_xattr,
+            owner=owner,
+            xattr=unpacking.ids.xattr_outside,
+        ),
         refuse_other_kind=unpacking.refuse_other_kind,
         with_root=unpacking.with_root,
     )
