@@ -15,6 +15,7 @@ from services.imaged.images.committing import CommitSpec
 from services.imaged.images.progress import NoFeed
 from services.imaged.store import images as image_rows
 from services.kit import errors
+from services.kit.tar import ids as id_maps
 
 if TYPE_CHECKING:
     import sqlite3
@@ -103,7 +104,9 @@ class SnapshotApi(snapshot_pb2_grpc.SnapshotServiceServicer):
         self, request: snapshot_pb2.DiffSnapshotRequest, context: Context
     ) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
         """Stream changed paths."""
-        async with contextlib.aclosing(self._snapshots.changes(request.key, request.mount_points)) as batches:
+        ids = _ids(request.owner_ids)
+        changes = self._snapshots.changes(request.key, request.mount_points, ids)
+        async with contextlib.aclosing(changes) as batches:
             async for batch in batches:
                 yield snapshot_pb2.DiffSnapshotResponse(changes=convert.changes(batch))
 
@@ -128,6 +131,7 @@ class SnapshotApi(snapshot_pb2_grpc.SnapshotServiceServicer):
                 message=request.message,
                 changes=tuple(request.changes),
                 mount_points=tuple(request.mount_points),
+                ids=_ids(request.owner_ids),
             )
         )
         return snapshot_pb2.CommitImageResponse(
@@ -163,3 +167,10 @@ class SnapshotApi(snapshot_pb2_grpc.SnapshotServiceServicer):
             return {record.manifest.digest: str(record.image_id) for record in records if record}
 
         return await self._database.read(read)
+
+
+def _ids(owner_ids: snapshot_pb2.OwnerIds) -> id_maps.IdMap:
+    """Return the mapping of the user namespace that a request names."""
+    if not owner_ids.size:
+        return id_maps.IDENTITY
+    return id_maps.of_range(owner_ids.start, owner_ids.size)

@@ -17,6 +17,7 @@ from services.imaged.model.descriptor import Descriptor
 from services.imaged.snapshots.ports import Kind
 from services.imaged.store import images as image_rows
 from services.kit import errors
+from services.kit.tar.ids import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from services.imaged.store.ingest import Ingest, IngestStore
     from services.kit.seams import Clock
     from services.kit.sqlite import Database
+    from services.kit.tar.ids import IdMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class CommitSpec:
     changes: Sequence[str] = field(default_factory=tuple)
     mount_points: Sequence[str] = field(default_factory=tuple)
     """What is there only to mount on stays out of the image."""
+    ids: IdMap = IDENTITY
+    """Of the user namespace that the container had; the image has the container's own."""
 
 
 class Committer:
@@ -127,7 +131,7 @@ class Committer:
 
     async def _export(self, spec: CommitSpec, ingest: Ingest) -> Descriptor:
         """Write the changes into an ingest, whose content the worker has hashed on the way."""
-        written = await self._snapshots.export(spec.key, ingest.descriptor, spec.mount_points)
+        written = await self._snapshots.export(spec.key, ingest.descriptor, spec.mount_points, spec.ids)
         digest = digests.Digest(written.sha256_hex)
         ingest.adopt(digest, written.tar_bytes)
         return Descriptor(media_type=mediatype.OCI_LAYER, digest=digest, size_bytes=written.tar_bytes)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from services.imaged.layers import whiteout
 from services.imaged.layers.tree import DIRECTORY_FLAGS
+from services.kit.tar.ids import IDENTITY
 from services.kit.tar.pack import read_xattrs
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from services.imaged.layers.lower import Found, LowerTree
     from services.imaged.layers.mount_points import MountPoints
+    from services.kit.tar.ids import IdMap
     from services.kit.tar.path import Parts
 
 
@@ -52,9 +54,14 @@ class Change:
     """A directory that replaces all that was below it; what it hides is then not listed by `walk_overlay`."""
 
 
-def walk_overlay(upper: int, lower: LowerTree, points: MountPoints) -> Iterator[Change]:
-    """Yield the changes in the upper directory of an overlay mount (a descriptor) against its lower layers."""
-    return _walk_upper(upper, (), lower, points, below_new=False)
+def walk_overlay(
+    upper: int, lower: LowerTree, points: MountPoints, ids: IdMap = IDENTITY
+) -> Iterator[Change]:
+    """Yield the changes in the upper directory of an overlay mount (a descriptor) against its lower layers.
+
+    What is in the upper directory has the ids on the outside of `ids`, the lower layers those on the inside.
+    """
+    return _walk_upper(upper, (), lower, points, ids, below_new=False)
 
 
 def walk_trees(new: int, old: int, points: MountPoints) -> Iterator[Change]:
@@ -63,7 +70,7 @@ def walk_trees(new: int, old: int, points: MountPoints) -> Iterator[Change]:
 
 
 def _walk_upper(
-    directory: int, parts: Parts, lower: LowerTree, points: MountPoints, *, below_new: bool
+    directory: int, parts: Parts, lower: LowerTree, points: MountPoints, ids: IdMap, *, below_new: bool
 ) -> Iterator[Change]:
     for name in _names(directory):
         here = (*parts, name)
@@ -85,9 +92,10 @@ def _walk_upper(
                 continue
             replaces = found is not None and (not found.is_directory or whiteout.is_opaque(inner))
             is_new = found is None or replaces
-            inside = _walk_upper(inner, here, lower, points, below_new=is_new)
+            inside = _walk_upper(inner, here, lower, points, ids, below_new=is_new)
             first = next(inside, None)
-            if first is None and _is_bare(status, found, is_new=is_new, holds_point=points.holds_one(here)):
+            holds_point = points.holds_one(here)
+            if first is None and _is_bare(status, found, ids, is_new=is_new, holds_point=holds_point):
                 continue
             yield Change(
                 kind=kind,
@@ -100,11 +108,13 @@ def _walk_upper(
                 yield from itertools.chain((first,), inside)
 
 
-def _is_bare(status: os.stat_result, found: Found | None, *, is_new: bool, holds_point: bool) -> bool:
+def _is_bare(
+    status: os.stat_result, found: Found | None, ids: IdMap, *, is_new: bool, holds_point: bool
+) -> bool:
     """Whether an empty directory is no change: there for a mount point, copied up for a change undone, or looked at."""
     if found is None:
         return holds_point
-    return not is_new and _same(status, found.status, but_time=holds_point)
+    return not is_new and _same(status, found.status, ids, but_time=holds_point)
 
 
 def _walk_both(new: int, old: int, parts: Parts, points: MountPoints) -> Iterator[Change]:
@@ -167,10 +177,12 @@ def _walk_new(directory: int, parts: Parts, points: MountPoints) -> Iterator[Cha
                 yield from _new_directory(change, inner, points)
 
 
-def _same(status: os.stat_result, before: os.stat_result, *, but_time: bool = False) -> bool:
+def _same(
+    status: os.stat_result, before: os.stat_result, ids: IdMap = IDENTITY, *, but_time: bool = False
+) -> bool:
     is_same = (
         status.st_mode == before.st_mode
-        and (status.st_uid, status.st_gid) == (before.st_uid, before.st_gid)
+        and ids.inside(status.st_uid, status.st_gid) == (before.st_uid, before.st_gid)
         and (but_time or status.st_mtime_ns == before.st_mtime_ns)
         and status.st_rdev == before.st_rdev
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from services.imaged.layers import whiteout
 from services.imaged.layers.changes import Change, ChangeKind
 from services.kit.tar.entry import Entry, Kind
+from services.kit.tar.ids import IDENTITY, IdMap
 from services.kit.tar.pack import Packer
 
 if TYPE_CHECKING:
@@ -29,22 +30,29 @@ class Written:
     entry_count: int
 
 
-def write_layer(changes: Iterable[Change], write: Callable[[bytes], object]) -> Written:
-    """Write a layer's tar through `write`, which takes all that it is given.
+def write_layer(
+    changes: Iterable[Change], write: Callable[[bytes], object], ids: IdMap = IDENTITY
+) -> Written:
+    """Write a layer's tar through `write`, which takes all that it is given; with the ids on the inside of `ids`.
 
     A file that changes while it is read is cut or padded with zeros to the size it had: the archive stays well-formed.
     """
-    exporter = _Exporter(write)
+    exporter = _Exporter(write, ids)
     for change in changes:
         exporter.add(change)
     return exporter.finish()
 
 
 class _Exporter:
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], ids: IdMap) -> None:
         self._write = write
         self._sha = hashlib.sha256()
-        self._packer = Packer(self._emit, takes_xattr=lambda name: not whiteout.is_overlay_xattr(name))
+        self._packer = Packer(
+            self._emit,
+            takes_xattr=lambda name: not whiteout.is_overlay_xattr(name),
+            owner=lambda status: ids.inside(status.st_uid, status.st_gid),
+            xattr=ids.xattr_inside,
+        )
 
     def add(self, change: Change) -> None:
         if any(part.startswith(whiteout.PREFIX) for part in change.parts):

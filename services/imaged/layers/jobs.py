@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
 from services.imaged.layers.limits import Limits
+from services.kit.tar.ids import IDENTITY, IdMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Comparison:
     """Set if `lower_dirs` is None; then "" stands for an empty tree."""
     mount_points: tuple[str, ...] = ()
     """What is there only to mount on is no change."""
+    ids: IdMap = IDENTITY
+    """Of the user namespace whose processes have written into an upper directory; what is below it has other ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,7 @@ _TYPES: dict[str, type[Any]] = {
         *(ApplyResult, ExportResult, MeasureResult, Done, Progress),
     )
 }
-_NESTED: dict[str, type[Any]] = {"limits": Limits, "comparison": Comparison}
+_NESTED: dict[str, type[Any]] = {"limits": Limits, "comparison": Comparison, "ids": IdMap}
 
 
 def encode(message: Job | Reply) -> bytes:
@@ -124,5 +127,9 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
         value = values[field.name]
         if field.name in _NESTED:
             value = _build(_NESTED[field.name], value)
-        arguments[field.name] = tuple(value) if isinstance(value, list) else value
+        arguments[field.name] = _frozen(value)
     return kind(**arguments)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

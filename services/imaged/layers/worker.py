@@ -104,7 +104,7 @@ def _export(job: jobs.ExportJob, output: int) -> jobs.ExportResult:
             reserve.take(len(data))
             file.write(data)
 
-        written = diff.write_layer(_compare(job.comparison), write)
+        written = diff.write_layer(_compare(job.comparison), write, job.comparison.ids)
     return jobs.ExportResult(
         sha256_hex=written.sha256_hex,
         tar_bytes=written.tar_bytes,
@@ -143,7 +143,7 @@ def _compare(comparison: jobs.Comparison) -> Iterator[changes.Change]:
             finally:
                 os.close(old)
         else:
-            yield from changes.walk_overlay(new, lower, points)
+            yield from changes.walk_overlay(new, lower, points, comparison.ids)
     finally:
         os.close(new)
 

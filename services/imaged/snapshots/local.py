@@ -20,6 +20,7 @@ from services.imaged.snapshots.records import Record, Table
 from services.imaged.snapshots.storage import Storage
 from services.imaged.snapshots.trash import Trash
 from services.kit import errors, log
+from services.kit.tar.ids import IDENTITY
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from services.imaged.snapshots.ports import Driver
     from services.kit.seams import Clock, NewId
     from services.kit.sqlite import Database
+    from services.kit.tar.ids import IdMap
     from services.kit.tasks import Supervisor
 
 _log = log.get(__name__)
@@ -254,18 +256,21 @@ class LocalSnapshots:
         return Usage(size_bytes=measured.size_bytes, inode_count=measured.inode_count)
 
     async def changes(
-        self, key: str, mount_points: Sequence[str] = ()
+        self, key: str, mount_points: Sequence[str] = (), ids: IdMap = IDENTITY
     ) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield changed paths in batches."""
         directory, parents = await self._stacked(key)
-        async with contextlib.aclosing(self._storage.changes(directory, parents, mount_points)) as batches:
+        batches_of = self._storage.changes(directory, parents, mount_points, ids)
+        async with contextlib.aclosing(batches_of) as batches:
             async for batch in batches:
                 yield batch
 
-    async def export(self, key: str, output: int, mount_points: Sequence[str] = ()) -> jobs.ExportResult:
+    async def export(
+        self, key: str, output: int, mount_points: Sequence[str] = (), ids: IdMap = IDENTITY
+    ) -> jobs.ExportResult:
         """Write the changes of a snapshot as a layer's tar."""
         directory, parents = await self._stacked(key)
-        return await self._storage.export(directory, parents, output, mount_points)
+        return await self._storage.export(directory, parents, output, mount_points, ids)
 
     async def purged(self) -> None:
         """Return when what had been discarded before the call is gone from the disk."""

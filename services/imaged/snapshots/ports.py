@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from services.kit.tar.ids import IDENTITY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from services.imaged.layers.limits import Limits
     from services.imaged.model.digest import Digest
     from services.kit.seams import Clock
+    from services.kit.tar.ids import IdMap
 
 
 class Kind(enum.Enum):
@@ -136,16 +139,22 @@ class Snapshots(Protocol):
         ...
 
     def changes(
-        self, key: str, mount_points: Sequence[str] = ()
+        self, key: str, mount_points: Sequence[str] = (), ids: IdMap = IDENTITY
     ) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield what it has changed against its parent, by path, in batches.
 
-        What is at a mount point only to mount on, or to hold that, is no change.
+        What is at a mount point only to mount on, or to hold that, is no change. With `ids`, an upper directory was
+        written to from a user namespace, and has the ids on the outside of it.
         """
         ...
 
-    async def export(self, key: str, output: int, mount_points: Sequence[str] = ()) -> ExportResult:
-        """Write its changes against its parent, as `changes` lists them, as a layer's tar to a descriptor."""
+    async def export(
+        self, key: str, output: int, mount_points: Sequence[str] = (), ids: IdMap = IDENTITY
+    ) -> ExportResult:
+        """Write its changes against its parent, as `changes` lists them, as a layer's tar to a descriptor.
+
+        The layer has the ids on the inside of `ids`.
+        """
         ...
 
 

@@ -19,6 +19,7 @@ from services.imaged.model import digest as digests
 from services.imaged.snapshots import durability
 from services.imaged.snapshots.ports import PathChange
 from services.kit import errors
+from services.kit.tar.ids import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from services.imaged.layers.workers import WorkerPool
     from services.imaged.snapshots.ports import Driver, LayerSpec
     from services.imaged.snapshots.trash import Trash
+    from services.kit.tar.ids import IdMap
 
 CHANGES_BATCH_MAX = 1000
 
@@ -93,10 +95,10 @@ class Storage:
         return result
 
     async def changes(
-        self, directory: str, parents: Sequence[str], mount_points: Sequence[str]
+        self, directory: str, parents: Sequence[str], mount_points: Sequence[str], ids: IdMap
     ) -> AsyncGenerator[Sequence[PathChange], None]:
         """Yield what a directory has changed against its parents, in batches."""
-        job = jobs.ListChangesJob(comparison=self._comparison(directory, parents, mount_points))
+        job = jobs.ListChangesJob(comparison=self._comparison(directory, parents, mount_points, ids))
         rest = b""
         async with contextlib.aclosing(
             streams.from_pipe(lambda output: self._workers.list_changes(job, output))
@@ -107,16 +109,20 @@ class Storage:
                     yield [_change(line) for line in lines[start : start + CHANGES_BATCH_MAX]]
 
     async def export(
-        self, directory: str, parents: Sequence[str], output: int, mount_points: Sequence[str]
+        self, directory: str, parents: Sequence[str], output: int, mount_points: Sequence[str], ids: IdMap
     ) -> jobs.ExportResult:
         """Write the changes of a directory as a layer's tar."""
-        job = jobs.ExportJob(comparison=self._comparison(directory, parents, mount_points))
+        job = jobs.ExportJob(comparison=self._comparison(directory, parents, mount_points, ids))
         return await self._workers.export(job, output)
 
     def _comparison(
-        self, directory: str, parents: Sequence[str], mount_points: Sequence[str]
+        self, directory: str, parents: Sequence[str], mount_points: Sequence[str], ids: IdMap
     ) -> jobs.Comparison:
-        return replace(self._driver.comparison(directory, parents), mount_points=tuple(mount_points))
+        comparison = self._driver.comparison(directory, parents)
+        # What is mounted as a bind is shown with other ids as a whole: on the disk are the namespace's own. The kernel
+        # can do that for the lower layers of an overlay too, but not for its upper directory.
+        outside = ids if comparison.lower_dirs else IDENTITY
+        return replace(comparison, mount_points=tuple(mount_points), ids=outside)
 
     async def measure(self, directory: str) -> jobs.MeasureResult:
         """Return the room that a directory takes."""

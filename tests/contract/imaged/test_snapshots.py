@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -27,11 +28,13 @@ from services.imaged.snapshots.vfs import VfsDriver
 from services.imaged.store.schema import MIGRATIONS
 from services.kit import errors, system
 from services.kit.sqlite import Database
+from services.kit.tar.ids import IDENTITY, IdMap, of_range
 from services.kit.tasks import Supervisor
 
 pytestmark = pytest.mark.root
 
 DRIVERS: dict[str, Callable[[Path], Driver]] = {"overlay": OverlayDriver, "vfs": VfsDriver}
+NO_ID = 0xFFFF_FFFF
 KEY_A, KEY_B, KEY_C = ("sha256:" + letter * 64 for letter in "abc")
 
 
@@ -283,8 +286,8 @@ def change(root: Path) -> None:
     (root / "lib").unlink()
 
 
-async def listed(rig: Rig, key: str, *mount_points: str) -> set[tuple[str, str]]:
-    batches = rig.snapshots.changes(key, mount_points)
+async def listed(rig: Rig, key: str, *mount_points: str, ids: IdMap = IDENTITY) -> set[tuple[str, str]]:
+    batches = rig.snapshots.changes(key, mount_points, ids)
     return {(entry.kind.value, entry.path) async for batch in batches for entry in batch}
 
 
@@ -297,10 +300,10 @@ async def test_changes_are_listed(rig: Rig) -> None:
     assert ChangeKind("A") is ChangeKind.ADDED
 
 
-async def exported(rig: Rig, key: str, *mount_points: str) -> bytes:
+async def exported(rig: Rig, key: str, *mount_points: str, ids: IdMap = IDENTITY) -> bytes:
     output = os.memfd_create("export")
     try:
-        result = await rig.snapshots.export(key, output, mount_points)
+        result = await rig.snapshots.export(key, output, mount_points, ids)
         data = os.pread(output, 1 << 30, 0)
     finally:
         os.close(output)
@@ -383,6 +386,31 @@ async def test_a_replaced_directory_comes_back_without_its_old_content(rig: Rig)
     assert data == await exported(rig, "container"), "the same changes make the same layer"
     await rig.unpack(KEY_B, KEY_A, data)
     assert tree(rig.mount(await rig.snapshots.mounts(KEY_B))) == before
+
+
+async def test_what_a_user_namespace_wrote_has_its_own_ids(rig: Rig) -> None:
+    await rig.unpack(KEY_A, "", BASE)
+    (mount,) = await rig.snapshots.prepare("container", KEY_A)
+    root, first = rig.mount((mount,)), 100_000 if mount.upper_dir else 0
+    (root / "etc/own").write_text("own")
+    os.chown(root / "etc/own", first + 1000, first + 50)
+    acl = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *entry)
+        for entry in ((1, 6, NO_ID), (2, 6, first + 7), (4, 4, NO_ID), (16, 6, NO_ID), (32, 0, NO_ID))
+    )
+    os.setxattr(root / "etc/own", "system.posix_acl_access", acl)
+    (root / "usr/lib/gone").touch()
+    (root / "usr/lib/gone").unlink()
+    for touched in ("", "etc", "usr", "usr/lib"):  # as the kernel copies them up from layers with other ids
+        os.chown(root / touched, first, first)
+    os.utime(root / "usr/lib", (1_000_000_000, 1_000_000_000))
+    ids = of_range(100_000, 65_536)
+    assert await listed(rig, "container", ids=ids) == {("C", "/etc"), ("A", "/etc/own")}
+    with tarfile.open(fileobj=io.BytesIO(await exported(rig, "container", ids=ids))) as archive:
+        owners = {member.name: (member.uid, member.gid) for member in archive}
+        found = archive.getmember("etc/own").pax_headers["SCHILY.xattr.system.posix_acl_access"]
+    assert owners == {"etc": (0, 0), "etc/own": (1000, 50)}
+    assert struct.unpack_from("<I", found.encode("utf-8", "surrogateescape"), 16) == (7,)
 
 
 async def test_usage_counts_what_is_the_snapshots_own(rig: Rig) -> None:

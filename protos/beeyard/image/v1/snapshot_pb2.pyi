@@ -435,6 +435,30 @@ class Snapshot(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class OwnerIds(message.Message):
+    """OwnerIds are the ids of the node that a user namespace has: its ids from 0 on are as many of the node from `start` on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    START_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    start: builtins.int
+    """The node's id of its root, users and groups alike."""
+    size: builtins.int
+    """How many ids it has; 0 means that there is no such namespace."""
+    def __init__(
+        self,
+        *,
+        start: builtins.int = ...,
+        size: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["size", b"size", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class DiffSnapshotRequest(message.Message):
     """DiffSnapshotRequest names a snapshot."""
 
@@ -442,6 +466,7 @@ class DiffSnapshotRequest(message.Message):
 
     KEY_FIELD_NUMBER: builtins.int
     MOUNT_POINTS_FIELD_NUMBER: builtins.int
+    OWNER_IDS_FIELD_NUMBER: builtins.int
     key: builtins.str
     """Its key."""
     @builtins.property
@@ -450,15 +475,22 @@ class DiffSnapshotRequest(message.Message):
         and the directories that were made or touched to hold it, is left out. Links of the parent are followed.
         """
 
+    @builtins.property
+    def owner_ids(self) -> OwnerIds:
+        """The user namespace whose processes wrote into the snapshot: an upper directory then holds the node's ids. The
+        parents, and what is mounted as a bind, never do.
+        """
+
     def __init__(
         self,
         *,
         key: builtins.str = ...,
         mount_points: abc.Iterable[builtins.str] | None = ...,
+        owner_ids: OwnerIds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["owner_ids", b"owner_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "mount_points", b"mount_points"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "mount_points", b"mount_points", "owner_ids", b"owner_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,6 +592,7 @@ class CommitImageRequest(message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     CHANGES_FIELD_NUMBER: builtins.int
     MOUNT_POINTS_FIELD_NUMBER: builtins.int
+    OWNER_IDS_FIELD_NUMBER: builtins.int
     key: builtins.str
     """The active snapshot."""
     reference: builtins.str
@@ -578,6 +611,10 @@ class CommitImageRequest(message.Message):
         and the directories that were made or touched to hold it, is left out. Links of the parent are followed.
         """
 
+    @builtins.property
+    def owner_ids(self) -> OwnerIds:
+        """As in DiffSnapshotRequest; the image has the namespace's own ids."""
+
     def __init__(
         self,
         *,
@@ -587,10 +624,11 @@ class CommitImageRequest(message.Message):
         message: builtins.str = ...,
         changes: abc.Iterable[builtins.str] | None = ...,
         mount_points: abc.Iterable[builtins.str] | None = ...,
+        owner_ids: OwnerIds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["owner_ids", b"owner_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "changes", b"changes", "key", b"key", "message", b"message", "mount_points", b"mount_points", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "changes", b"changes", "key", b"key", "message", b"message", "mount_points", b"mount_points", "owner_ids", b"owner_ids", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
