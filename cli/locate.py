@@ -59,10 +59,12 @@ def get(session: Session, name: str, *, size: bool = False) -> pb.Container:
     return session.call(api.Containers.GetContainer, request, timeout_s=READ_TIMEOUT_S).container
 
 
-def pages(session: Session, request: pb.ListContainersRequest) -> Iterator[pb.Container]:
+def pages(
+    session: Session, request: pb.ListContainersRequest, timeout_s: float = READ_TIMEOUT_S
+) -> Iterator[pb.Container]:
     """Read containers, page by page."""
     while True:
-        page = session.call(api.Containers.ListContainers, request, timeout_s=READ_TIMEOUT_S)
+        page = session.call(api.Containers.ListContainers, request, timeout_s=timeout_s)
         yield from page.containers
         if not page.next_page_token:
             return

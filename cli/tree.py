@@ -102,7 +102,7 @@ SWARM = {
     "update": ("cli.commands.swarm:update", "Update the swarm"),
 }
 SYSTEM = {
-    "df": ("cli.commands.system:df", "Show disk usage"),
+    "df": ("cli.commands.system_df:df", "Show disk usage"),
     "events": ("cli.commands.events:events", "Get real time events from the engine"),
     "info": ("cli.commands.system:info", "Display system-wide information"),
     "prune": ("cli.commands.system_prune:prune", "Remove unused data"),

@@ -1,4 +1,4 @@
-"""swarmctl version, info and system df: what the daemons say of themselves. One that is down hides no other."""
+"""swarmctl version and info: what the daemons say of themselves. One that is down hides no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.command import command, format_option, inspect_format_option, with_session
+from cli.command import command, inspect_format_option, with_session
 from cli.errors import render_error
 from cli.session import DAEMONS
 from cli.version import VERSION
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from cli.transport.call import Call
 
 READ_TIMEOUT_S = 10.0
-DISK_TIMEOUT_S = 120.0
-"""A big store is measured file by file."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 Response = TypeVar("Response")
 
@@ -152,62 +150,3 @@ def info(session: Session, style: str) -> int:
         for warning in answer.warnings:
             print(f"WARNING: {answer.daemon}: {warning}", file=sys.stderr)
     return complain(failures)
-
-
-@command()
-@format_option
-@click.option("-v", "--verbose", is_flag=True, help="Show detailed information on space usage")
-@with_session
-def df(session: Session, style: str, *, verbose: bool) -> int:
-    """Show disk usage."""
-    from beeyard.system.v1 import system_pb2
-    from cli import api
-    from cli.format import output
-    from cli.views import system as view
-
-    request = system_pb2.GetDiskUsageRequest()
-    answers, failures = ask_all(
-        lambda daemon: session.start(
-            api.System.GetDiskUsage, request, timeout_s=DISK_TIMEOUT_S, daemon=daemon
-        ),
-        ("imaged", "containerd"),
-    )
-    rows = [view.disk_usage(usage) for answer in answers for usage in answer.usage]
-    if verbose and not style:
-        _verbose(session)
-    else:
-        output.print_rows(rows, style=style, default=view.DISK_USAGE, headers=view.DISK_USAGE_HEADERS)
-    return complain(failures)
-
-
-def _verbose(session: Session) -> None:
-    """Print every image and container with its size."""
-    from beeyard.container.v1 import container_pb2
-    from cli import clock, locate
-    from cli.commands import image
-    from cli.format import output
-    from cli.views import container as container_view
-    from cli.views import image as image_view
-
-    now = clock.now()
-    print("Images space usage:\n")
-    output.print_rows(
-        [
-            row
-            for found in image.pages(session, {})
-            for row in image_view.rows(found, now, digests=False, full=False)
-        ],
-        style="",
-        default=image_view.DEFAULT + "\t{{.Containers}}",
-        headers=image_view.HEADERS,
-    )
-    print("\nContainers space usage:\n")
-    output.print_rows(
-        [
-            container_view.row(found, now, full=False)
-            for found in locate.pages(session, container_pb2.ListContainersRequest(all=True, size=True))
-        ],
-        style="",
-        default="{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
-        headers=container_view.HEADERS,
-    )

@@ -13,21 +13,6 @@ if TYPE_CHECKING:
     from beeyard.swarm.v1 import control_pb2 as control
     from beeyard.system.v1 import system_pb2 as pb
 
-DISK_USAGE = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
-DISK_USAGE_HEADERS: Mapping[str, str] = {
-    "Type": "TYPE",
-    "TotalCount": "TOTAL",
-    "Active": "ACTIVE",
-    "Size": "SIZE",
-    "Reclaimable": "RECLAIMABLE",
-}
-_KINDS = {
-    "images": "Images",
-    "containers": "Containers",
-    "volumes": "Local Volumes",
-    "build-cache": "Build Cache",
-}
-
 
 def component(version: pb.GetVersionResponse) -> dict[str, Any]:
     """Show the version of a daemon."""
@@ -138,15 +123,3 @@ def information(
         lines += [f" {info.daemon}:", f"  State Directory: {info.state_dir}"]
         lines += [f"  {fact.label}: {fact.value}" for fact in info.facts]
     return "\n".join(lines)
-
-
-def disk_usage(usage: pb.DiskUsage) -> dict[str, Any]:
-    """Make a row of `system df`."""
-    share = f" ({100 * usage.reclaimable_bytes // usage.size_bytes}%)" if usage.size_bytes else ""
-    return {
-        "Type": _KINDS.get(usage.kind, usage.kind),
-        "TotalCount": str(usage.total_count),
-        "Active": str(usage.active_count),
-        "Size": units.render_bytes(usage.size_bytes),
-        "Reclaimable": f"{units.render_bytes(usage.reclaimable_bytes)}{share}",
-    }

@@ -40,7 +40,9 @@ def row(volume: pb.Volume, *, size: bool = False) -> dict[str, Any]:
         "Labels": label_list(volume.labels),
         "Label": lambda name: volume.labels.get(name, ""),
         "Links": str(volume.container_count) if size else _UNKNOWN,
-        "Size": units.render_bytes(volume.size_bytes) if size else _UNKNOWN,
+        "Size": units.render_bytes(volume.size_bytes, digits=4)
+        if size and not _elsewhere(volume)
+        else _UNKNOWN,
         "Status": _UNKNOWN,
         "Availability": _UNKNOWN,
         "Group": _UNKNOWN,
@@ -62,3 +64,8 @@ def inspect(volume: pb.Volume, *, size: bool = False) -> dict[str, Any]:
     if size:
         shown["UsageData"] = {"RefCount": volume.container_count, "Size": volume.size_bytes}
     return shown
+
+
+def _elsewhere(volume: pb.Volume) -> bool:
+    """Whether its content is mounted, and takes no room of the volume's own."""
+    return "device" in volume.options or "type" in volume.options

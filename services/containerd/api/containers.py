@@ -18,6 +18,7 @@ from services.containerd.api.follow import Following
 from services.containerd.api.layers import Layers
 from services.containerd.api.moving import Moving
 from services.containerd.api.observe import Observing
+from services.containerd.logs import files as log_files
 from services.containerd.logs import options as log_options
 from services.containerd.model.status import State
 from services.kit import errors
@@ -338,6 +339,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         for container in containers:
             container.size_rw_bytes = await self._images.usage_bytes(container.id)
             container.size_root_bytes = container.size_rw_bytes + images[container.image_id]
+            container.size_log_bytes = log_files.total_bytes(self._machine.layout.log(container.id))
 
     def _to_pb(self, actor: Actor) -> pb.Container:
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)

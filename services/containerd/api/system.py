@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import platform
 import socket
 from pathlib import Path
@@ -15,14 +15,13 @@ from beeyard.system.v1 import system_pb2_grpc
 from services.containerd.api.status_to_pb import timestamp
 from services.containerd.logs import files
 from services.containerd.model.status import State
-from services.containerd.volumes import tree
+from services.kit import errors
 from services.kit.version import VERSION
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.containerd.engine import Engine
-    from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.neighbours.images import Images
     from services.containerd.volumes.volumes import Volumes
@@ -103,38 +102,26 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
     async def GetDiskUsage(
         self, request: pb.GetDiskUsageRequest, context: Context
     ) -> pb.GetDiskUsageResponse:
-        total, reclaimable, active = 0, 0, 0
-        actors = list(self._engine.all())
-        for actor in actors:
-            size_bytes = await self._size_bytes(actor)
-            total += size_bytes
-            if actor.status.state in _LIVE:
-                active += 1
-            else:
-                reclaimable += size_bytes
-        usage = pb.DiskUsage(
-            kind="containers",
-            total_count=len(actors),
-            active_count=active,
-            size_bytes=total,
-            reclaimable_bytes=reclaimable,
-        )
-        return pb.GetDiskUsageResponse(usage=[usage, await self._volumes_usage()])
-
-    async def _volumes_usage(self) -> pb.DiskUsage:
+        containers = pb.DiskUsage(kind="containers")
+        for actor in list(self._engine.all()):
+            with contextlib.suppress(errors.NotFound):  # removed meanwhile
+                size_bytes = await self._images.usage_bytes(actor.record.id)
+                size_bytes += files.total_bytes(self._machine.layout.log(actor.record.id))
+                _count(containers, size_bytes, active=actor.status.state in _LIVE)
+        volumes = pb.DiskUsage(kind="volumes")
         counts = self._volumes.counts()
-        usage = pb.DiskUsage(kind="volumes")
         for volume in self._volumes.all():
-            size_bytes = await asyncio.to_thread(tree.size_bytes, self._volumes.place(volume.name))
-            usage.total_count += 1
-            usage.active_count += counts[volume.name] > 0
-            usage.size_bytes += size_bytes
-            usage.reclaimable_bytes += 0 if counts[volume.name] else size_bytes
-        return usage
+            with contextlib.suppress(errors.NotFound):
+                size_bytes = await self._volumes.size_bytes(volume.name)
+                _count(volumes, size_bytes, active=counts[volume.name] > 0)
+        return pb.GetDiskUsageResponse(usage=[containers, volumes])
 
-    async def _size_bytes(self, actor: Actor) -> int:
-        layer = await self._images.usage_bytes(actor.record.id)
-        return layer + files.total_bytes(self._machine.layout.log(actor.record.id))
+
+def _count(usage: pb.DiskUsage, size_bytes: int, *, active: bool) -> None:
+    usage.total_count += 1
+    usage.size_bytes += size_bytes
+    usage.active_count += active
+    usage.reclaimable_bytes += 0 if active else size_bytes
 
 
 def _operating_system() -> str:

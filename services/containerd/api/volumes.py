@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from beeyard.container.v1 import volume_pb2 as pb
 from beeyard.container.v1 import volume_pb2_grpc
 from services.containerd.api.filters import from_lists
 from services.containerd.api.status_to_pb import timestamp
-from services.containerd.volumes import tree
 from services.containerd.volumes.core import filters
 from services.containerd.volumes.core.volume import LOCAL, Wanted
 from services.containerd.volumes.transfer import Transfer
@@ -62,13 +60,13 @@ class VolumeService(volume_pb2_grpc.VolumeServiceServicer):
         volumes = [self._to_pb(volume, counts[volume.name]) for volume in page]
         if request.size:
             for shown in volumes:
-                shown.size_bytes = await self._size_bytes(shown.name)
+                shown.size_bytes = await self._volumes.size_bytes(shown.name)
         return pb.ListVolumesResponse(volumes=volumes, next_page_token=page[-1].name if rest else "")
 
     async def GetVolume(self, request: pb.GetVolumeRequest, context: Context) -> pb.GetVolumeResponse:
         shown = self._to_pb(self._volumes.find(request.name))
         if request.size:
-            shown.size_bytes = await self._size_bytes(shown.name)
+            shown.size_bytes = await self._volumes.size_bytes(shown.name)
         return pb.GetVolumeResponse(volume=shown)
 
     async def RemoveVolume(
@@ -85,7 +83,7 @@ class VolumeService(volume_pb2_grpc.VolumeServiceServicer):
             wanted["all"] = ("true",)
         response = pb.PruneVolumesResponse()
         for volume in self._volumes.prunable(wanted):
-            size_bytes = await self._size_bytes(volume.name)
+            size_bytes = await self._volumes.size_bytes(volume.name)
             if await self._volumes.remove_unused(volume.name):
                 response.deleted.append(volume.name)
                 response.reclaimed_bytes += size_bytes
@@ -111,9 +109,6 @@ class VolumeService(volume_pb2_grpc.VolumeServiceServicer):
     async def CloneVolume(self, request: pb.CloneVolumeRequest, context: Context) -> pb.CloneVolumeResponse:
         made = await self._copies.clone(request.source, request.target)
         return pb.CloneVolumeResponse(volume=self._to_pb(made))
-
-    async def _size_bytes(self, name: str) -> int:
-        return await asyncio.to_thread(tree.size_bytes, self._volumes.place(name))
 
     def _to_pb(self, volume: Volume, count: int | None = None) -> pb.Volume:
         return pb.Volume(

@@ -62,6 +62,12 @@ class LocalDriver:
             return self.directory(volume.name)
         return self._mounts / volume.name
 
+    def size_bytes(self, volume: Volume) -> int:
+        """Return the bytes of the disk that go with a volume: none if its content is mounted from elsewhere."""
+        if local_options.parse(volume.options) is not None:
+            return 0
+        return tree.size_bytes(self.directory(volume.name))
+
     def make(self, volume: Volume) -> None:
         """Make the directory of a plain volume."""
         if local_options.parse(volume.options) is None:

@@ -91,6 +91,10 @@ class Volumes:
         """Return where its content is, or will be while it is mounted."""
         return self._driver.place(self.find(name))
 
+    async def size_bytes(self, name: str) -> int:
+        """Return the bytes of the disk that a volume takes; reads all its directories."""
+        return await asyncio.to_thread(self._driver.size_bytes, self.find(name))
+
     def users(self, name: str) -> list[Record]:
         """Return the containers that have a volume."""
         return [record for record in self._users() if name in mounts.volume_names(record.mounts)]

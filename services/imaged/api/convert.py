@@ -57,7 +57,7 @@ def filters(message: Mapping[str, image_pb2.StringList]) -> dict[str, Sequence[s
     return {key: tuple(values.values) for key, values in message.items()}
 
 
-def image(view: ImageView, repo_tags: Sequence[str] | None = None) -> image_pb2.Image:
+def image(view: ImageView, repo_tags: Sequence[str] | None = None, shared_bytes: int = 0) -> image_pb2.Image:
     """Return the message of an image; `repo_tags` shows only some of its names."""
     return image_pb2.Image(
         id=str(view.record.image_id),
@@ -77,6 +77,7 @@ def image(view: ImageView, repo_tags: Sequence[str] | None = None) -> image_pb2.
         container_count=view.users,
         chain_id=view.chain_id,
         tagged_at=timestamp(view.tagged_at),
+        shared_size_bytes=shared_bytes,
     )
 
 

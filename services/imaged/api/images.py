@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from beeyard.image.v1 import image_pb2, image_pb2_grpc
 from services.imaged import streams
 from services.imaged.api import convert, requests
-from services.imaged.images import filters, naming, progress, saving
+from services.imaged.images import disk_use, filters, naming, progress, saving
 from services.imaged.images.importing import ImportSpec
 from services.imaged.model import platform as platforms
 from services.imaged.model import reference as references
@@ -157,7 +157,9 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
     ) -> image_pb2.ListImagesResponse:
         """Page through the images."""
         chosen = await self._filter(convert.filters(request.filters), filters.LIST_KEYS)
-        views = [view for view in await self._catalog.views() if chosen.passes(view)]
+        every = await self._catalog.views()
+        shared = disk_use.shared_bytes(every)
+        views = [view for view in every if chosen.passes(view)]
         start = 0
         if request.page_token:
             ids = [str(view.record.image_id) for view in views]
@@ -168,7 +170,10 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
             start = ids.index(request.page_token)
         end = start + min(request.page_size or PAGE_MAX, PAGE_MAX)
         return image_pb2.ListImagesResponse(
-            images=[convert.image(view, chosen.matching_tags(view)) for view in views[start:end]],
+            images=[
+                convert.image(view, chosen.matching_tags(view), shared[view.record.image_id])
+                for view in views[start:end]
+            ],
             next_page_token=str(views[end].record.image_id) if end < len(views) else "",
         )
 

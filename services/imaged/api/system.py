@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from beeyard.system.v1 import system_pb2, system_pb2_grpc
 from services.imaged import streams
 from services.imaged.api import convert
+from services.imaged.images import disk_use
 from services.kit.version import VERSION
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.imaged.images.catalog import Catalog
-    from services.imaged.images.view import ImageView
     from services.imaged.model.platform import Platform
     from services.imaged.store.blobs import BlobStore
     from services.kit.rpc.types import Context
@@ -96,19 +96,15 @@ class SystemApi(system_pb2_grpc.SystemServiceServicer):
     ) -> system_pb2.GetDiskUsageResponse:
         """Sum what the images take: unpacked layers and stored blobs, each counted once."""
         views = await self._catalog.views()
-        used = _layers([view for view in views if view.users])
-        everything = _layers(views)
         content = await streams.in_thread(self._content_bytes)
-        unused = sum(size for key, size in everything.items() if key not in used)
-        unused_content = sum(view.content_size_bytes for view in views if not view.users)
         return system_pb2.GetDiskUsageResponse(
             usage=[
                 system_pb2.DiskUsage(
                     kind="images",
                     total_count=len(views),
                     active_count=sum(1 for view in views if view.users),
-                    size_bytes=sum(everything.values()) + content,
-                    reclaimable_bytes=unused + min(unused_content, content),
+                    size_bytes=sum(disk_use.layers(views).values()) + content,
+                    reclaimable_bytes=disk_use.reclaimable_bytes(views),
                 )
             ]
         )
@@ -116,12 +112,6 @@ class SystemApi(system_pb2_grpc.SystemServiceServicer):
     def _content_bytes(self) -> int:
         infos = (self._blobs.stat(digest) for digest in self._blobs.all())
         return sum(info.size_bytes for info in infos if info is not None)
-
-
-def _layers(views: list[ImageView]) -> dict[str, int]:
-    return {
-        str(key): size for view in views for key, size in zip(view.chain_ids, view.layer_sizes, strict=True)
-    }
 
 
 def _operating_system() -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.imaged.model.config import ImageConfig
+    from services.imaged.model.descriptor import Descriptor
     from services.imaged.model.digest import Digest
     from services.imaged.model.manifest import Manifest
     from services.imaged.model.reference import Reference
@@ -73,7 +74,12 @@ class ImageView:
         return str(next(reversed(self.chain_ids), ""))
 
     @property
+    def blobs(self) -> Sequence[Descriptor]:
+        """Its blobs, each once: manifest, configuration, layers."""
+        every = (self.record.manifest, self.manifest.config, *self.manifest.layers)
+        return list({blob.digest: blob for blob in every}.values())
+
+    @property
     def content_size_bytes(self) -> int:
         """Bytes of its blobs."""
-        layers = {layer.digest: layer.size_bytes for layer in self.manifest.layers}
-        return self.record.manifest.size_bytes + self.manifest.config.size_bytes + sum(layers.values())
+        return sum(blob.size_bytes for blob in self.blobs)

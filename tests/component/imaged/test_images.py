@@ -255,6 +255,16 @@ async def test_the_daemon_tells_about_itself(daemon: Daemon) -> None:
     (usage,) = (await client.call(stub.GetDiskUsage(system_pb2.GetDiskUsageRequest()))).usage
     assert (usage.total_count, usage.active_count) == (1, 0)
     assert usage.reclaimable_bytes == usage.size_bytes > len(ROOTFS)
+    await daemon.import_(ROOTFS, "web:2", changes=["ENV A=1"])
+    await daemon.prepare("c", "web:1")
+    images = {image.repo_tags[0]: image for image in await daemon.list()}
+    sizes = {name: image.size_bytes + image.content_size_bytes for name, image in images.items()}
+    shared = {image.shared_size_bytes for image in images.values()}
+    assert len(shared) == 1 and len(ROOTFS) < max(shared) < min(sizes.values())
+    (usage,) = (await client.call(stub.GetDiskUsage(system_pb2.GetDiskUsageRequest()))).usage
+    assert (usage.total_count, usage.active_count) == (2, 1)
+    assert usage.size_bytes == sum(sizes.values()) - max(shared)
+    assert usage.reclaimable_bytes == sizes["web:2"] - max(shared)
     assert "beeyard.image.v1" in (await client.call(stub.GetVersion(system_pb2.GetVersionRequest()))).apis
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import sys
 import tarfile
@@ -64,5 +65,20 @@ async def test_files_go_in_and_out(real: Node, tmp_path: Path) -> None:
         names = names_in(data)
         assert code == 0 and {"tmp/new/sub/f", "sub/f", "bin/busybox"} <= set(names)
         assert not [name for name in names if name.startswith(("proc/", "sys/", "dev/"))]
+    _, table, _ = await swarmctl(real, "system", "df")
+    kinds = [line.split("  ")[0] for line in table.decode().splitlines()]
+    assert kinds == ["TYPE", "Images", "Containers", "Local Volumes", "Build Cache"]
+    _, shown, _ = await swarmctl(real, "system", "df", "-v", "--format", "json")
+    usage = json.loads(shown)
+    assert [row["Size"][:3] for row in usage["Containers"]] == [
+        "6.3",
+        "6.3",
+    ]  # two files of 3 MiB, and directories
+    assert (usage["Images"][0]["Containers"], usage["Images"][0]["SharedSize"]) == ("2", "0B")
+    code, shown, _ = await swarmctl(real, "system", "df", "-v")
+    titles = [line.decode() for line in shown.splitlines() if line.endswith(b"usage:")]
+    assert code == 0 and titles == [
+        f"{kind} space usage:" for kind in ("Images", "Containers", "Local Volumes")
+    ]
     code, _, err = await swarmctl(real, "cp", f"{running}:/none", str(tmp_path))
     assert (code, err.strip()) == (1, f"Error: Could not find the file /none in container {running}")

@@ -783,6 +783,7 @@ class Container(message.Message):
     ARGV_FIELD_NUMBER: builtins.int
     MOUNT_POINTS_FIELD_NUMBER: builtins.int
     EXEC_IDS_FIELD_NUMBER: builtins.int
+    SIZE_LOG_BYTES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """64 hex digits."""
     name: builtins.str
@@ -799,6 +800,8 @@ class Container(message.Message):
     """Bytes of its writable layer, if asked for."""
     size_root_bytes: builtins.int
     """Bytes of its whole file system, if asked for."""
+    size_log_bytes: builtins.int
+    """Bytes of its log files, if sizes were asked for."""
     @builtins.property
     def spec(self) -> spec_pb2.ContainerSpec:
         """What was asked, with defaults filled in from the image."""
@@ -840,10 +843,11 @@ class Container(message.Message):
         argv: abc.Iterable[builtins.str] | None = ...,
         mount_points: abc.Iterable[MountPoint] | None = ...,
         exec_ids: abc.Iterable[builtins.str] | None = ...,
+        size_log_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "mount_points", b"mount_points", "name", b"name", "runtime", b"runtime", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "mount_points", b"mount_points", "name", b"name", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,7 @@ class Volume(message.Message):
     container_count: builtins.int
     """Containers that have it."""
     size_bytes: builtins.int
-    """Bytes of its content, if computed."""
+    """Bytes of its content, if computed; 0 for one that is mounted from elsewhere (options `type`, `device`)."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Labels."""

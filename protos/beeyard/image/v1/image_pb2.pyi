@@ -576,6 +576,7 @@ class Image(message.Message):
     CONTAINER_COUNT_FIELD_NUMBER: builtins.int
     CHAIN_ID_FIELD_NUMBER: builtins.int
     TAGGED_AT_FIELD_NUMBER: builtins.int
+    SHARED_SIZE_BYTES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Digest of the configuration, "sha256:…"."""
     manifest_digest: builtins.str
@@ -598,6 +599,8 @@ class Image(message.Message):
     """Containers of this node that use it."""
     chain_id: builtins.str
     """Snapshot key of its top layer: the parent of a container's writable layer."""
+    shared_size_bytes: builtins.int
+    """Of `size_bytes` and `content_size_bytes` together, what other images of the node have too; only in lists."""
     @builtins.property
     def repo_tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names in familiar form: "web:1"."""
@@ -642,10 +645,11 @@ class Image(message.Message):
         container_count: builtins.int = ...,
         chain_id: builtins.str = ...,
         tagged_at: timestamp_pb2.Timestamp | None = ...,
+        shared_size_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["config", b"config", "created_at", b"created_at", "tagged_at", b"tagged_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["architecture", b"architecture", "author", b"author", "chain_id", b"chain_id", "comment", b"comment", "config", b"config", "container_count", b"container_count", "content_size_bytes", b"content_size_bytes", "created_at", b"created_at", "diff_ids", b"diff_ids", "id", b"id", "manifest_digest", b"manifest_digest", "os", b"os", "repo_digests", b"repo_digests", "repo_tags", b"repo_tags", "size_bytes", b"size_bytes", "tagged_at", b"tagged_at", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["architecture", b"architecture", "author", b"author", "chain_id", b"chain_id", "comment", b"comment", "config", b"config", "container_count", b"container_count", "content_size_bytes", b"content_size_bytes", "created_at", b"created_at", "diff_ids", b"diff_ids", "id", b"id", "manifest_digest", b"manifest_digest", "os", b"os", "repo_digests", b"repo_digests", "repo_tags", b"repo_tags", "shared_size_bytes", b"shared_size_bytes", "size_bytes", b"size_bytes", "tagged_at", b"tagged_at", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

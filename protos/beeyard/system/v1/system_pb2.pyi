@@ -297,11 +297,13 @@ class DiskUsage(message.Message):
     total_count: builtins.int
     """Objects of that kind."""
     active_count: builtins.int
-    """Objects in use."""
+    """Objects in use: images that containers were made from, containers that run, volumes that containers have."""
     size_bytes: builtins.int
-    """Bytes on disk."""
+    """Bytes on disk: of images their unpacked layers and their blobs, each once; of containers their writable layers
+    and logs; of volumes their content, unless it is mounted from elsewhere.
+    """
     reclaimable_bytes: builtins.int
-    """Bytes that a prune would free."""
+    """Bytes that go when everything that is not in use is removed."""
     def __init__(
         self,
         *,

@@ -19,6 +19,7 @@ from cli.format import output
 from cli.views import (
     container,
     container_inspect,
+    disk_usage,
     event,
     image,
     network,
@@ -297,9 +298,10 @@ def test_versions_information_and_disk_usage() -> None:
     usage = system_pb2.DiskUsage(
         kind="images", total_count=3, active_count=1, size_bytes=1000, reclaimable_bytes=400
     )
-    assert system.disk_usage(usage) == {
+    assert disk_usage.row(usage) == {
         "Type": "Images", "TotalCount": "3", "Active": "1", "Size": "1kB", "Reclaimable": "400B (40%)",
     }  # fmt: skip
+    assert disk_usage.row(system_pb2.DiskUsage(kind="build-cache"))["Reclaimable"] == "0B"
 
 
 def test_every_view_is_json() -> None:
