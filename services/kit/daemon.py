@@ -106,7 +106,9 @@ async def _live(name: str, config: C, build: Build[C]) -> None:
     stop = _stop_signal()
     async with tasks.Supervisor() as supervisor, build(config, supervisor) as listeners:
         try:
-            async with metrics.serve(config.metrics_listen):
+            async with metrics.serve(config.metrics_listen) as port:
+                if port:
+                    _log.info("metrics_served", listen=config.metrics_listen, port=port)
                 for listener in listeners:
                     await listener.start()
                 gc.collect()

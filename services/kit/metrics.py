@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 NAMESPACE = "beeyard"
 
@@ -54,6 +54,11 @@ class Metric:
         """Set a gauge."""
         if self._real is not None:
             self._real.set(value)
+
+    def follow(self, read: Callable[[], float]) -> None:
+        """Let a gauge show what `read` returns whenever it is asked for; called from the endpoint's threads."""
+        if self._real is not None:
+            self._real.set_function(read)
 
     def observe(self, value: float) -> None:
         """Add a value to a histogram."""
@@ -112,9 +117,14 @@ def histogram(
     )
 
 
+_tasks = gauge("asyncio_tasks", "Tasks of the daemon that have not ended.")
+
+
 @contextlib.asynccontextmanager
 async def serve(listen: str) -> AsyncIterator[int]:
     """Answer HTTP requests for the metrics at `listen` from a thread of its own; yield the port.
+
+    The tasks that are counted are those of the loop that this runs in.
 
     Args:
         listen: "host:port", an IPv6 address in brackets; port 0 takes a free one. Empty is no endpoint, and port 0.
@@ -132,6 +142,8 @@ async def serve(listen: str) -> AsyncIterator[int]:
             f"metrics_listen must be host:port, not {listen!r}", metadata={"key": "metrics_listen"}
         )
     collect()
+    loop = asyncio.get_running_loop()
+    _tasks.follow(lambda: len(asyncio.all_tasks(loop)))
     import prometheus_client
 
     try:

@@ -33,6 +33,7 @@ _log = log.get(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _seconds = metrics.histogram("rpc_seconds", "Duration of calls that were served.", ("method", "code"))
+_open = metrics.gauge("rpc_in_flight", "Calls whose handler has not ended.", ("kind",))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,13 @@ class Method:
     """"/package.Service/Method"; of a handler for whole families of methods, the family's name."""
     follows: bool = False
     """Whether a call has no end of its own (logs -f, events, watches): it is ended when the server drains."""
+    streams: bool = False
+    """Whether there may be more than one message, in either direction."""
+
+    @property
+    def kind(self) -> str:
+        """What metrics count it as."""
+        return "stream" if self.streams else "call"
 
 
 class Calls:
@@ -72,6 +80,8 @@ class Calls:
         }
         behaviour, make_handler = kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
         assert behaviour is not None, f"{method.path} has no behaviour"
+        streams = bool(handler.request_streaming or handler.response_streaming)
+        method = dataclasses.replace(method, streams=streams)
         surround = self._streaming if handler.response_streaming else self._unary
         return make_handler(
             surround(behaviour, method),
@@ -116,6 +126,7 @@ class Calls:
         assert task is not None, "a handler runs in a task"
         self._calls[task] = method
         self._idle.clear()
+        _open.labels(method.kind).inc()
         request_id = _request_id(context)
         log.bind(request_id=request_id)  # the task serves this call only
         started, code = time.perf_counter(), "OK"
@@ -154,6 +165,7 @@ class Calls:
             del self._calls[task]
             if not self._calls:
                 self._idle.set()
+            _open.labels(method.kind).inc(-1)
             _seconds.labels(method.path, code).observe(time.perf_counter() - started)
 
     def _end(self, task: asyncio.Task[Any]) -> None:

@@ -8,8 +8,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from services.kit import errors, metrics
+from tests.component.kit.echo import Served
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,6 +35,30 @@ async def test_what_was_measured_is_served() -> None:
     assert f'beeyard_{name}_pulls_total{{result="ok"}} 1.0' in text
     assert f'beeyard_{name}_seconds_bucket{{le="0.5"}} 1.0' in text
     assert f"beeyard_{name}_waiting 7.0" in text
+
+
+async def test_what_a_daemon_has_under_way_is_served(served: Served) -> None:
+    async def numbers() -> tuple[float, float]:
+        text = await asyncio.to_thread(fetch, port)
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        streams = values.get('beeyard_rpc_in_flight{kind="stream"}', 0)
+        return float(values["beeyard_asyncio_tasks"]), float(streams)
+
+    async def until(*expected: float) -> None:
+        async with asyncio.timeout(10):
+            while await numbers() != expected:
+                await asyncio.sleep(0.005)
+
+    async with metrics.serve("127.0.0.1:0") as port:
+        tasks, streams = await numbers()
+        left = asyncio.ensure_future(asyncio.sleep(3600))
+        await until(tasks + 1, streams)
+        left.cancel()
+        call = served.stub.ServerStream(BytesValue(value=b"a!"))
+        await call.read()
+        assert (await numbers())[1] == streams + 1
+        call.cancel()
+        await until(tasks, streams)
 
 
 def test_nothing_is_counted_or_loaded_until_somebody_wants_it() -> None:
