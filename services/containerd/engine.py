@@ -168,9 +168,9 @@ class Engine:
             names.check(name)
         if (again := self._repeated(request_id)) is not None and not await self._undone(again):
             return await self._created(again)
-        spec = self._pinned(spec)
+        spec = choice.settled(self._pinned(spec), self._machine.userns)
         self.check(spec)
-        self._ids_for(spec)  # what cannot be had is said before anything is fetched
+        self.ids_for(spec)  # what cannot be had is said before anything is fetched
         image = await self._images.config(image_id or spec.image, "" if image_id else spec.platform)
         resolve.command(spec, image)
         resolve.workdir(spec, image)
@@ -180,7 +180,7 @@ class Engine:
         # From here to `adopt` nothing is awaited: names and requests are checked and taken in one step.
         if (again := self._repeated(request_id)) is not None:
             return await self._created(again)
-        ids = self._ids_for(spec)
+        ids = self.ids_for(spec)
         mounts = settle.settle(spec.mounts, image.volumes, self._sources(spec), self._new_id)
         actor = self.adopt(self._new_record(name, spec, image, mounts, request_id, ids))
         try:
@@ -343,7 +343,7 @@ class Engine:
                 f"this node has {CONTAINERS_MAX} containers already", reason="TOO_MANY_CONTAINERS"
             )
 
-    def _ids_for(self, spec: ContainerSpec) -> IdMap | None:
+    def ids_for(self, spec: ContainerSpec) -> IdMap | None:
         """Return the node's ids that a new container gets; its record keeps them from everybody else."""
         if spec.security.ipc.startswith("container:"):
             joining.check_ipc(self.peer(spec.security.ipc.partition(":")[2]))

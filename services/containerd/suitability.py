@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from services.containerd.engine import Engine
     from services.containerd.model.spec import ContainerSpec
 
-NAME, PORT, BIND, DEVICE, NAMESPACE, RUNTIME, SPEC = (
+NAME, PORT, BIND, DEVICE, NAMESPACE, RUNTIME, USERNS, SPEC = (
     "name",
     "port",
     "bind",
     "device",
     "namespace",
     "runtime",
+    "userns",
     "spec",
 )
-_REASONS = {"RUNTIME_MISSING": RUNTIME}
+_REASONS = {"RUNTIME_MISSING": RUNTIME, "USERNS_NO_IDS": USERNS, "USERNS_EXHAUSTED": USERNS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Suitability:
         if not any(problem.kind == NAMESPACE for problem in found):
             try:
                 self._engine.check(spec)
+                self._engine.ids_for(spec)
             except errors.BeeyardError as exc:
                 found.append(Problem(kind=_REASONS.get(exc.reason, SPEC), subject="", message=exc.message))
         return found

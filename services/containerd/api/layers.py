@@ -12,6 +12,7 @@ from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.model.events import Action
 from services.containerd.model.status import State
+from services.containerd.neighbours.images import owner_ids
 from services.containerd.rootfs import mount_points
 from services.kit import errors, log
 
@@ -45,7 +46,7 @@ class Layers:
     async def diff(self, request: pb.DiffContainerRequest) -> AsyncIterator[pb.DiffContainerResponse]:
         """Yield what differs from the image, in batches."""
         record = self._engine.find(request.container).record
-        async for batch in self._images.diff(record.id, mount_points.of(record)):
+        async for batch in self._images.diff(record.id, mount_points.of(record), record.status.ids):
             yield pb.DiffContainerResponse(
                 changes=[
                     pb.PathChange(kind=_KINDS[change.kind], path=change.path) for change in batch.changes
@@ -55,11 +56,6 @@ class Layers:
     async def commit(self, request: pb.CommitContainerRequest) -> pb.CommitContainerResponse:
         """Make an image of the container, which is paused meanwhile if it runs."""
         actor = self._engine.find(request.container)
-        if actor.record.status.ids is not None:  # the layer would hold ids of this node
-            raise errors.Unsupported(
-                f"container {actor.record.name} has a user namespace: it cannot be made an image of; export it instead",
-                reason="USERNS_UNSUPPORTED",
-            )
         wanted = snapshot_pb2.CommitImageRequest(
             key=actor.record.id,
             reference=request.reference,
@@ -67,6 +63,7 @@ class Layers:
             message=request.message,
             changes=request.changes,
             mount_points=mount_points.of(actor.record),
+            owner_ids=owner_ids(actor.record.status.ids),
         )
         if actor.status.state is State.RUNNING and not request.no_pause:
             async with self._held_still(actor):

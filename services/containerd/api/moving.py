@@ -8,7 +8,6 @@ from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api import spec_from_pb, spec_to_pb
 from services.containerd.model.status import Phase, State
 from services.containerd.suitability import Suitability
-from services.kit import errors
 
 if TYPE_CHECKING:
     from services.containerd.engine import Engine
@@ -24,11 +23,6 @@ class Moving:
     async def hold(self, request: pb.HoldContainerRequest) -> pb.HoldContainerResponse:
         """Hold a container; return what it takes to make it elsewhere."""
         actor = self._engine.find(request.container)
-        if actor.record.status.ids is not None:  # its layer holds ids of this node
-            raise errors.Unsupported(
-                f"container {actor.record.name} has a user namespace: it cannot go to another node",
-                reason="USERNS_UNSUPPORTED",
-            )
         await self._engine.hold(actor, request.holder)
         record = actor.record
         spec = spec_to_pb.container(record.name, record.spec)

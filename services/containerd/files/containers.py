@@ -26,7 +26,7 @@ from services.containerd.lifecycle import faults
 from services.containerd.model.spec import MountKind
 from services.containerd.model.status import Phase
 from services.kit import errors
-from services.kit.tar.ids import IDENTITY, IdMap
+from services.kit.tar.ids import IDENTITY, IdMap, of_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -45,7 +45,6 @@ GRACE_S = 5.0
 """How long a start or a removal waits for copies."""
 SETTLE_S = 30.0
 _POLL_S = 0.02
-_HOST = IdMap(uids=((0, 0, 0xFFFF_FFFF),), gids=((0, 0, 0xFFFF_FFFF),))
 _OF_THE_ENGINE = ("/dev",)
 """What the engine mounts and fills: its content is no part of a copy of what holds it."""
 
@@ -177,33 +176,29 @@ class ContainerFiles:
         if run is not None:
             root = _open_root_of(run.init, actor.record)
             faults.reached("cp.opened")
-            yield root, _ids_of(run.init.pid)
+            yield root, _ids_of(actor.record)
             return
         async with self._binds(actor.record) as binds:
             assembly = await self._assembly(actor.record, binds)
             faults.reached("cp.opened")
-            yield assembly, IDENTITY
+            yield assembly, _ids_of(actor.record)
 
     @contextlib.asynccontextmanager
     async def _bare(self, actor: Actor) -> AsyncIterator[tuple[Place, IdMap]]:
         """Yield the root without anything that is mounted in it."""
         rootfs = self._layout.bundle(actor.record.id).rootfs
         if actor.status.run is None or not rootfs.is_dir():
-            yield await self._assembly(actor.record, ()), IDENTITY
+            yield await self._assembly(actor.record, ()), _ids_of(actor.record)
             return
-        yield Root(trees.clone(rootfs)), _ids_of(actor.status.run.init.pid)
+        yield Root(trees.clone(rootfs)), _ids_of(actor.record)
 
     async def _assembly(self, record: Record, binds: tuple[Bind, ...]) -> Assembly:
-        if record.status.ids is not None:  # its upper directory has other ids than its layers
-            raise errors.Unsupported(
-                f"container {record.name} has a user namespace: its files can be copied or exported while it runs",
-                reason="USERNS_UNSUPPORTED",
-            )
         return Assembly(
             mounts=await self._images.mounts(record.id),
             binds=binds,
             directory=str(self._layout.directory(record.id)),
             read_only=record.spec.security.read_only_root,
+            ids=record.status.ids,
         )
 
     @contextlib.asynccontextmanager
@@ -227,6 +222,7 @@ class ContainerFiles:
                         target=mount.target,
                         read_only=mount.read_only,
                         recursive=mount.bind_recursive != "disabled",
+                        with_ids=mount.kind is MountKind.VOLUME,
                     )
                 )
             yield tuple(binds)
@@ -259,18 +255,10 @@ def _open_root_of(init: ProcessRef, record: Record) -> Root:
     return root
 
 
-def _ids_of(pid: int) -> IdMap:
-    """Return the mappings of a process's user namespace."""
-    found = IdMap(uids=_ranges(f"/proc/{pid}/uid_map"), gids=_ranges(f"/proc/{pid}/gid_map"))
-    return IDENTITY if found == _HOST else found
-
-
-def _ranges(path: str) -> tuple[tuple[int, int, int], ...]:
-    try:
-        lines = Path(path).read_text(encoding="ascii").splitlines()
-    except OSError:
-        return ()
-    return tuple((int(first), int(outside), int(count)) for first, outside, count in map(str.split, lines))
+def _ids_of(record: Record) -> IdMap:
+    """Return the mapping of a container's user namespace."""
+    ids = record.status.ids
+    return IDENTITY if ids is None else of_range(ids.start, ids.size)
 
 
 def _told_as_docker_does(

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from services.containerd.files.archive.packing import Packing, Stat
 from services.containerd.files.archive.unpacking import Unpacked, Unpacking
+from services.containerd.model import idmap
 from services.containerd.rootfs.mounting import RootMount
 from services.kit.tar.ids import IDENTITY, IdMap
 
@@ -20,6 +21,8 @@ class Bind:
     target: str
     read_only: bool = False
     recursive: bool = True
+    with_ids: bool = False
+    """Whether it holds the ids of containers, and is shown with those of the container's user namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,8 @@ class Assembly:
     directory: str
     """An existing directory to mount it on."""
     read_only: bool = False
+    ids: idmap.IdMap | None = None
+    """Of the container's user namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,13 @@ def _assembly(values: dict[str, Any] | None) -> Assembly | None:
         return None
     mounts = [_tuples(mount) for mount in values.pop("mounts")]
     binds = (Bind(**bind) for bind in values.pop("binds"))
-    return Assembly(mounts=tuple(RootMount(**mount) for mount in mounts), binds=tuple(binds), **values)
+    ids = values.pop("ids")
+    return Assembly(
+        mounts=tuple(RootMount(**mount) for mount in mounts),
+        binds=tuple(binds),
+        ids=idmap.IdMap(**ids) if ids is not None else None,
+        **values,
+    )
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,24 @@ container, changes no root and looks up no user by name: nothing of a container 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import TYPE_CHECKING
 
 from services.containerd.files import assembling, jobs
 from services.containerd.files.archive import decompress, packing, unpacking
+from services.containerd.kernel import credentials
 from services.kit import errors
+from services.kit.tar.ids import IDENTITY
 from services.kit.tar.source import Source
 from services.kit.tar.walk import DEPTH_MAX
 from services.kit.workers import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from services.kit.tar.ids import IdMap
 
 READ_BYTES = 1 << 20
 
@@ -62,11 +67,19 @@ def _do(job: jobs.Job, root: int, data: int, send: Callable[[bytes], object]) ->
                 return jobs.encode_done()
             case jobs.UnpackJob():
                 chunks = decompress.plain(lambda: os.read(data, READ_BYTES))
-                return jobs.encode_done(
-                    unpacking.unpack(Source(lambda: next(chunks, b"")), root, path, job.unpacking)
-                )
+                source = Source(lambda: next(chunks, b""))
+                with _as_root_of(job.unpacking.ids):
+                    return jobs.encode_done(unpacking.unpack(source, root, path, job.unpacking))
     except OSError as exc:
         raise errors.Internal(f"cannot copy {job.path}: {exc.strerror or exc}", reason="FILES_IO") from exc
+
+
+def _as_root_of(ids: IdMap) -> contextlib.AbstractContextManager[None]:
+    """Make files as the root of a user namespace: volumes are mounted with its ids and take none from elsewhere."""
+    root = ids.outside(0, 0)
+    if ids == IDENTITY or root is None:
+        return contextlib.nullcontext()
+    return credentials.making_files_as(*root)
 
 
 if __name__ == "__main__":

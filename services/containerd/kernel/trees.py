@@ -7,6 +7,7 @@ Each call raises `OSError` with the kernel's errno.
 from __future__ import annotations
 
 import ctypes
+import errno as errnos
 import os
 
 # The same on x86_64 and arm64: calls that are younger than the unification of the tables.
@@ -23,6 +24,9 @@ _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MOUNT_ATTR_RDONLY = 1
 _MOUNT_ATTR_IDMAP = 0x0010_0000
+
+IDS_NOT_SHOWN = frozenset({errnos.EINVAL, errnos.EOPNOTSUPP, errnos.ENOSYS, errnos.EPERM})
+"""How `set_ids` fails on a file system, or a kernel, that cannot do it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long

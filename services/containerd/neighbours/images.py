@@ -15,6 +15,7 @@ from services.kit.rpc import client
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from services.containerd.model.idmap import IdMap
     from services.containerd.neighbours.calls import Neighbour
 
 GET_TIMEOUT_S = 30.0
@@ -103,10 +104,12 @@ class Images:
         return str(response.image_id)
 
     def diff(
-        self, container_id: str, mount_points: Iterable[str]
+        self, container_id: str, mount_points: Iterable[str], ids: IdMap | None
     ) -> AsyncIterator[snapshot_pb2.DiffSnapshotResponse]:
         """Yield what differs from the image, but what is there only to mount on."""
-        request = snapshot_pb2.DiffSnapshotRequest(key=container_id, mount_points=mount_points)
+        request = snapshot_pb2.DiffSnapshotRequest(
+            key=container_id, mount_points=mount_points, owner_ids=owner_ids(ids)
+        )
         return client.stream(self._snapshots.DiffSnapshot(request))
 
     async def size_bytes(self, image_id: str) -> int:
@@ -141,6 +144,13 @@ class Images:
             token = response.next_page_token
             if not token:
                 return frozenset(found)
+
+
+def owner_ids(ids: IdMap | None) -> snapshot_pb2.OwnerIds:
+    """Return what imaged has to know of who wrote into a writable layer."""
+    if ids is None:
+        return snapshot_pb2.OwnerIds()
+    return snapshot_pb2.OwnerIds(start=ids.start, size=ids.size)
 
 
 def config_from_pb(image: image_pb2.Image) -> ImageConfig:

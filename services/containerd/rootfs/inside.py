@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from services.containerd.kernel import syscalls
+from services.containerd.kernel.credentials import making_files_as
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ class Inside:
             if exc.errno != errno.ENOENT:
                 raise _not_a_directory(so_far, exc) from exc
         try:
-            os.mkdir(part, 0o755, dir_fd=parent)
+            with making_files_as(uid, gid):
+                os.mkdir(part, 0o755, dir_fd=parent)
             os.chown(part, uid, gid, dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
             pass  # a link to nowhere, or somebody was quicker: opening tells

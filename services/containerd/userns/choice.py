@@ -7,7 +7,7 @@ container therefore shares its user namespace too, as with Docker, and need not 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,13 @@ def decide(
     if chosen is not None:
         _check(spec)
     return chosen
+
+
+def settled(spec: ContainerSpec, supply: Supply) -> ContainerSpec:
+    """Return a specification that says what it gets of the node's setting, which may change, or differ elsewhere."""
+    if spec.security.userns or owners_of(spec) or parse(supply.default).kind is Kind.HOST:
+        return spec
+    return replace(spec, security=replace(spec.security, userns=supply.default))
 
 
 def owners_of(spec: ContainerSpec) -> frozenset[str]:

@@ -6,6 +6,7 @@ take it from there.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -16,6 +17,8 @@ from services.containerd.kernel import syscalls
 from services.kit import errors, namespaces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from services.containerd.model.idmap import IdMap
 
 _OTHERS_MAY_PASS = 0o001
@@ -28,16 +31,34 @@ def make(target: Path, ids: IdMap) -> None:
         errors.FailedPrecondition: The kernel allows none (NAMESPACE_FAILED).
         OSError: The ids or the file cannot be had.
     """
-    with namespaces.process_with_user() as pid:
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{pid}/{name}").write_text(f"0 {ids.start} {ids.size}\n", encoding="ascii")
+    with _process(ids) as pid:
         join(target, pid)
+
+
+def opened(ids: IdMap) -> int:
+    """Return a descriptor of a new user namespace with these ids, which is gone with it.
+
+    Raises:
+        errors.FailedPrecondition: The kernel allows none (NAMESPACE_FAILED).
+        OSError: The ids cannot be had.
+    """
+    with _process(ids) as pid:
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def join(target: Path, pid: int) -> None:
     """Hold the user namespace of a process by `target` too."""
     target.touch(mode=0o444)
     syscalls.mount(f"/proc/{pid}/ns/user", target, "", syscalls.MS_BIND)
+
+
+@contextlib.contextmanager
+def _process(ids: IdMap) -> Iterator[int]:
+    """Yield the pid of a process in a new user namespace with these ids."""
+    with namespaces.process_with_user() as pid:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{pid}/{name}").write_text(f"0 {ids.start} {ids.size}\n", encoding="ascii")
+        yield pid
 
 
 def admit(directories: tuple[Path, ...], bundle: Path, gid: int) -> None:

@@ -6,7 +6,6 @@ Everything is below its bundle and goes with it; each step may find itself done,
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from services.containerd.runtime.layout import Bundle, Layout
 
 _log = log.get(__name__)
-_CANNOT = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 _KEPT = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec", os.ST_RDONLY: "ro"}
 
 
@@ -80,7 +78,7 @@ def shown(bundle: Bundle, ids: IdMap, source: Path, target: Path) -> Path:
         try:
             trees.bind_with_ids(source, target, namespace.namespace)
         except OSError as exc:
-            if exc.errno not in _CANNOT:
+            if exc.errno not in trees.IDS_NOT_SHOWN:
                 raise
             _log.warning("volume_ids_not_shown", source=str(source), error=exc.strerror)
             return source

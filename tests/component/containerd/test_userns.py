@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.execution import execute
+from tests.component.containerd.test_copies import archive, entry, export, put, take, unpack
 from tests.component.containerd.yard import Yard, yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
@@ -22,6 +25,7 @@ pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 FIRST = 3_000_000
 AUTO = FIRST + 65_536
 """Where the first container with ids of its own has them: after those of `remap`."""
+CAPS_OF_ALL = struct.pack("<5I", 0x0200_0001, 1 << 10, 0, 0, 0)
 POOL = f"{FIRST}-{FIRST + 3 * 65_536 - 1}"
 
 
@@ -106,8 +110,6 @@ async def test_root_inside_is_nobody_outside(mapped: Yard) -> None:
     )
     assert _uid((await mapped.get(container)).status.pid) == AUTO
     assert (upper / "mine").stat().st_uid == AUTO + 1000
-    with pytest.raises(errors.Unsupported, match="user namespace"):
-        await client.call(mapped.stub.CommitContainer(pb.CommitContainerRequest(container=container)))
     await mapped.remove(other)
     again = await mapped.create("true", security=own("auto:size=2000"))
     await mapped.remove(again)
@@ -182,18 +184,69 @@ async def test_sharing_and_what_excludes_it(mapped: Yard) -> None:
             await mapped.create("true", **fields)
 
 
-async def test_its_layer_stays_on_the_node(mapped: Yard) -> None:
-    """The files there belong to ids of this node: neither an image nor another node can have them."""
-    container = await mapped.create("sleep", "300", security=own())
-    await mapped.start(container)
-    for call in (
-        mapped.stub.CommitContainer(pb.CommitContainerRequest(container=container)),
-        mapped.stub.HoldContainer(pb.HoldContainerRequest(container=container, holder="carrier")),
-    ):
-        with pytest.raises(errors.Unsupported) as refused:
-            await client.call(call)
-        assert refused.value.reason == "USERNS_UNSUPPORTED"
-    assert (await mapped.get(container)).status.held_by == ""
+async def test_files_go_in_and_out_with_the_ids_of_the_container(mapped: Yard) -> None:
+    """Whether it runs or not: on the disk its layer has ids of the node, and its volume those that it sees."""
+    volume = spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_VOLUME, source="shelf", target="/new/shelf")
+    container = await mapped.create("sleep", "300", security=own(), mounts=[volume])
+    upper = mapped.imaged.layer(container) / "upper"
+    data = mapped.root / "containerd/volumes/shelf/_data"
+    for number, (top, place) in enumerate((("new", upper / "new"), ("new/shelf", data)) * 2):
+        if number == 2:
+            await mapped.start(container)
+        name, shift = f"d{number}", AUTO if place != data else 0
+        caps = {"SCHILY.xattr.security.capability": CAPS_OF_ALL.decode()}
+        sent = archive(
+            entry(f"{name}/", type=tarfile.DIRTYPE, mode=0o750, uid=0, gid=50),
+            entry(f"{name}/file", b"text", uid=1000, gid=50, mode=0o4711, pax_headers=caps),
+            entry(f"{name}/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3, uid=7),
+            entry(f"{name}/link", type=tarfile.SYMTYPE, linkname="file", uid=1000),
+        )
+        await put(mapped, container, f"/{top}", sent)
+        assert _owners(place / name) == {
+            ".": (shift, shift + 50), "file": (shift + 1000, shift + 50),
+            "null": (shift + 7, shift), "link": (shift + 1000, shift),
+        }  # fmt: skip
+        of_root = struct.pack("<I", AUTO) if shift else b""
+        assert os.getxattr(place / name / "file", "security.capability")[20:] == of_root
+        found = unpack((await take(mapped, container, f"/{top}/{name}"))[1])
+        assert {key: (info.uid, info.gid) for key, (info, _) in found.items()} == {
+            name: (0, 50), f"{name}/file": (1000, 50), f"{name}/null": (7, 0), f"{name}/link": (1000, 0),
+        }  # fmt: skip
+        assert caps.items() <= found[f"{name}/file"][0].pax_headers.items()
+        assert found[f"{name}/file"][0].mode == 0o4711
+        await put(mapped, container, f"/{top}", archive(entry("mine", uid=70_000)), archive=False)
+        assert (place / "mine").stat().st_uid == shift
+        with pytest.raises(errors.Invalid, match="70000:0"):
+            await put(mapped, container, f"/{top}", archive(entry("theirs", uid=70_000)))
+        exported = unpack(await export(mapped, container))
+        owners = {info.uid for key, (info, _) in exported.items() if not key.startswith("new/d")}
+        assert owners <= {0, 1000}
+        assert "new/shelf/d1" not in exported
+    output, _ = await execute(mapped, container, "stat", "-c", "%u:%g", "/new", "/new/shelf", "/new/d0/file")
+    assert output.split() == [b"0:0", b"0:0", b"1000:50"]
+    assert await mapped.text(container) == ""
+
+    await client.call(mapped.stub.CommitContainer(pb.CommitContainerRequest(container=container)))
+    asked = mapped.imaged.commits[-1].owner_ids
+    assert (asked.start, asked.size) == (AUTO, 65_536)
+    held = await client.call(
+        mapped.stub.HoldContainer(pb.HoldContainerRequest(container=container, holder="carrier"))
+    )
+    assert held.spec.security.userns == "auto"
+    refused = await client.call(mapped.stub.CheckContainer(pb.CheckContainerRequest(spec=held.spec)))
+    assert {problem.kind for problem in refused.problems} == {"name"}
+    held.spec.security.userns = "auto:size=200000"
+    refused = await client.call(mapped.stub.CheckContainer(pb.CheckContainerRequest(spec=held.spec)))
+    assert {problem.kind for problem in refused.problems} == {"name", "userns"}
+    release = pb.ReleaseContainerRequest(container=container, holder="carrier")
+    await client.call(mapped.stub.ReleaseContainer(release))
+    await mapped.remove(container)
+    assert mapped.remains() == []
+
+
+def _owners(directory: Path) -> dict[str, tuple[int, int]]:
+    found = {".": directory.lstat(), **{path.name: path.lstat() for path in directory.iterdir()}}
+    return {name: (status.st_uid, status.st_gid) for name, status in found.items()}
 
 
 def _uid(pid: int) -> int:

@@ -172,3 +172,15 @@ def test_what_excludes_a_user_namespace(wanted: ContainerSpec, owners: dict[str,
 def test_what_is_joined() -> None:
     wanted = spec(network="container:a", pid="container:b", ipc="container:a")
     assert choice.owners_of(wanted) == {"a", "b"}
+
+
+def test_what_the_setting_gives_is_written_down() -> None:
+    given_ = Supply(pool=POOL, default="auto:size=2000")
+    assert choice.settled(spec(), given_).security.userns == "auto:size=2000"
+    for asked, supply in (
+        (spec("host"), given_),
+        (spec("remap"), given_),
+        (spec(network="container:web"), given_),
+        (spec(), SUPPLY),
+    ):
+        assert choice.settled(asked, supply) is asked

@@ -2973,7 +2973,7 @@ class ContainerProblem(message.Message):
     SUBJECT_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     kind: builtins.str
-    """What kind of thing: name, port, bind, device, namespace, runtime, spec."""
+    """What kind of thing: name, port, bind, device, namespace, runtime, userns, spec."""
     subject: builtins.str
     """Its name: a path, a port, a container."""
     message: builtins.str

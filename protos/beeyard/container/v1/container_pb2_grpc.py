@@ -412,7 +412,7 @@ class ContainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommitContainer(self, request, context):
-        """CommitContainer makes an image of it. USERNS_UNSUPPORTED if it has a user namespace of its own.
+        """CommitContainer makes an image of it, whose files have the ids that the container sees.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -478,8 +478,7 @@ class ContainerServiceServicer:
     def HoldContainer(self, request, context):
         """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
         starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
-        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD,
-        USERNS_UNSUPPORTED if it has a user namespace: its layer holds ids of this node.
+        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -88,7 +88,7 @@ class ContainerServiceStub:
     ExportContainer: aio.UnaryStreamMultiCallable[container_pb2.ExportContainerRequest, container_pb2.ExportContainerResponse]
     """ExportContainer streams its own file system as tar, without what is mounted in it. COPY_INTERRUPTED."""
     CommitContainer: aio.UnaryUnaryMultiCallable[container_pb2.CommitContainerRequest, container_pb2.CommitContainerResponse]
-    """CommitContainer makes an image of it. USERNS_UNSUPPORTED if it has a user namespace of its own."""
+    """CommitContainer makes an image of it, whose files have the ids that the container sees."""
     DiffContainer: aio.UnaryStreamMultiCallable[container_pb2.DiffContainerRequest, container_pb2.DiffContainerResponse]
     """DiffContainer lists the paths that differ from its image."""
     CheckpointContainer: aio.UnaryUnaryMultiCallable[container_pb2.CheckpointContainerRequest, container_pb2.CheckpointContainerResponse]
@@ -110,8 +110,7 @@ class ContainerServiceStub:
     HoldContainer: aio.UnaryUnaryMultiCallable[container_pb2.HoldContainerRequest, container_pb2.HoldContainerResponse]
     """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
     starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
-    Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD,
-    USERNS_UNSUPPORTED if it has a user namespace: its layer holds ids of this node.
+    Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
     """
     ReleaseContainer: aio.UnaryUnaryMultiCallable[container_pb2.ReleaseContainerRequest, container_pb2.ReleaseContainerResponse]
     """ReleaseContainer ends a hold. Idempotent; CONTAINER_HELD by another, unless `force`."""
@@ -342,7 +341,7 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.CommitContainerRequest,
         context: aio.ServicerContext[container_pb2.CommitContainerRequest, abc.Awaitable[container_pb2.CommitContainerResponse]],
     ) -> abc.Awaitable[container_pb2.CommitContainerResponse]:
-        """CommitContainer makes an image of it. USERNS_UNSUPPORTED if it has a user namespace of its own."""
+        """CommitContainer makes an image of it, whose files have the ids that the container sees."""
 
     @abc_1.abstractmethod
     def DiffContainer(
@@ -418,8 +417,7 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> abc.Awaitable[container_pb2.HoldContainerResponse]:
         """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
         starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
-        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD,
-        USERNS_UNSUPPORTED if it has a user namespace: its layer holds ids of this node.
+        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
         """
 
     @abc_1.abstractmethod

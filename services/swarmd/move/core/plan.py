@@ -20,6 +20,8 @@ TASK_ID_LABEL: Final = "com.docker.swarm.task.id"
 PROBLEMS_SHOWN_MAX: Final = 8
 FORCEABLE: Final = frozenset({"bind", "device"})
 """Kinds of problems that `--force` passes over: the container may live without."""
+_OF_THE_NODE: Final = frozenset({"", "host"})
+"""User namespaces that are none of its own."""
 _EVERYWHERE: Final = frozenset({"", "bridge", "default", "none", "host"})
 
 
@@ -69,6 +71,7 @@ def check_container(container: pb.Container, options: Options) -> None:
     Raises:
         errors.FailedPrecondition: CONTAINER_OF_SERVICE, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD,
             CONTAINER_HELD, CONTAINER_NOT_RUNNING.
+        errors.Unsupported: CHECKPOINT_UNSUPPORTED.
     """
     name, status = container.name, container.status
     if container.spec.labels.get(TASK_ID_LABEL):
@@ -94,6 +97,12 @@ def check_container(container: pb.Container, options: Options) -> None:
             f"container {name} does not run, so there is no state of processes to take along:"
             " move it without a checkpoint",
             reason="CONTAINER_NOT_RUNNING",
+        )
+    if options.checkpoint and container.spec.security.userns not in _OF_THE_NODE:
+        raise errors.Unsupported(
+            f"container {name} has a user namespace of its own, and gets other ids on another node: its processes"
+            " cannot go on there; move it without a checkpoint",
+            reason="CHECKPOINT_UNSUPPORTED",
         )
 
 

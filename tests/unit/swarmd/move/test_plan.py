@@ -57,6 +57,15 @@ def test_what_is_not_to_be_moved(
     assert refused.value.reason == reason
 
 
+def test_processes_stay_with_their_ids() -> None:
+    """What a checkpoint has of a user namespace are the ids of its node."""
+    with_ids = spec_pb2.ContainerSpec(security=spec_pb2.Security(userns="auto"))
+    moved = container(status=pb.ContainerStatus(state=pb.CONTAINER_STATE_RUNNING), spec=with_ids)
+    plan.check_container(moved, plan.Options())
+    with pytest.raises(errors.Unsupported, match="move it without a checkpoint"):
+        plan.check_container(moved, plan.Options(checkpoint=True))
+
+
 def test_what_is_held_is_being_moved() -> None:
     status = pb.ContainerStatus(state=pb.CONTAINER_STATE_RUNNING, held_by="move x")
     with pytest.raises(errors.FailedPrecondition, match="move x"):
