@@ -1,16 +1,21 @@
 """Modules that our libraries import and we rarely use: they are executed at the first use, not at the import.
 
-For programs whose start is waited for. The standard library's `LazyLoader` does not serve here: the interpreter asks a
-module for its `__spec__` at each further import, and that counts as a use.
+For programs whose start is waited for, and for daemons whose memory counts. The standard library's `LazyLoader` does
+not serve here: the interpreter asks a module for its `__spec__` at each further import, and that counts as a use.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
 import types
-from typing import Any
+from _thread import RLock  # `threading` has it from there, and takes 2 ms to import
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class _Deferred(types.ModuleType):
@@ -19,7 +24,12 @@ class _Deferred(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name == "__path__":  # each `from … import` asks for it: no use of the module
             raise AttributeError(f"module {self.__name__!r} is no package")
-        return getattr(_execute(self), name)
+        return getattr(_execute(self, name), name)
+
+
+_locks: dict[str, RLock] = {}
+"""One for each module that was deferred: threads that use it at the same time wait for its execution."""
+_executing: set[str] = set()
 
 
 def defer(name: str, **known: Any) -> None:
@@ -42,6 +52,7 @@ def defer(name: str, **known: Any) -> None:
     if spec.submodule_search_locations is not None:
         module.__path__ = spec.submodule_search_locations
     vars(module).update(known)
+    _locks[name] = RLock()
     sys.modules[name] = module
 
 
@@ -51,10 +62,38 @@ def load(name: str) -> Any:
     return _execute(module) if isinstance(module, _Deferred) else module
 
 
-def _execute(module: types.ModuleType) -> types.ModuleType:
-    spec = module.__spec__
-    assert spec is not None, f"{module.__name__} was deferred without a specification"
-    assert spec.loader is not None, f"{module.__name__} was deferred without a loader"
-    module.__class__ = types.ModuleType  # an ordinary module that is being imported
-    spec.loader.exec_module(module)
+@contextlib.contextmanager
+def absent(*names: str) -> Iterator[None]:
+    """Let what is imported meanwhile find that modules do not exist, as they do not in some builds of the interpreter.
+
+    For libraries that have a use for them which we have not. A module that was imported already is left alone.
+    """
+    missing = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # None: the documented way to say so
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
+
+
+def _execute(module: types.ModuleType, wanted: str = "") -> types.ModuleType:
+    name, spec = module.__name__, module.__spec__
+    assert spec is not None, f"{name} was deferred without a specification"
+    assert spec.loader is not None, f"{name} was deferred without a loader"
+    with _locks[name]:
+        if not isinstance(module, _Deferred):
+            return module  # another thread was first
+        if (
+            name in _executing
+        ):  # something that it imports looks at it: as with any module that is being imported
+            raise AttributeError(f"partially initialized module {name!r} has no attribute {wanted!r}")
+        _executing.add(name)
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            _executing.discard(name)
+        module.__class__ = (
+            types.ModuleType
+        )  # only now: what fails, for want of descriptors say, is tried again
     return module

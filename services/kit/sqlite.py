@@ -86,6 +86,8 @@ class Database:
 
 @dataclasses.dataclass(slots=True)
 class _Job:
+    """A function that the worker runs, and who waits for it."""
+
     fn: Statement[Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]

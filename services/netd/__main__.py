@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from services.kit import deferred
+from services.kit import daemon_imports
 
 
 def main() -> None:
     """Run the daemon until a signal ends it."""
-    deferred.defer("google.protobuf.internal.python_message")  # 1.6 MB for an implementation that is not used
+    daemon_imports.lean()
     from services.kit.daemon import run_daemon
     from services.netd.config import NetdConfig
     from services.netd.daemon import NAME, build

@@ -20,6 +20,8 @@ ID_MAX = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class _User:
+    """A line of passwd."""
+
     name: str
     uid: int
     gid: int
@@ -28,6 +30,8 @@ class _User:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
+    """A line of group."""
+
     name: str
     gid: int
     members: tuple[str, ...]

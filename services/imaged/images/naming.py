@@ -126,6 +126,8 @@ class Naming:
 
 @dataclass(slots=True)
 class _Taken:
+    """What a tag was taken from."""
+
     untagged: list[str]
     images: list[ImageRecord]
 

@@ -57,6 +57,8 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 
 @dataclass(slots=True)
 class _Expander:
+    """A reader of the text, at a place in it."""
+
     text: str
     variables: Mapping[str, str]
     index: int = 0

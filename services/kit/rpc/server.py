@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.kit import errors, log
 from services.kit.rpc.calls import Calls, Method
@@ -31,6 +30,8 @@ SOCKET_MODE = 0o660
 UNIX_PATH_BYTES_MAX = 107
 HANDLERS_END_S = 5.0
 """How long handlers may take to end once they were cancelled."""
+
+_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -124,12 +125,7 @@ class RpcServer:
         """
         assert self._server is None, f"server {self._name} is started once"
         self.add(health_pb2_grpc.add_HealthServicer_to_server, self._health, follows={"Watch"})
-        names = [*self._services, reflection.SERVICE_NAME]
-        self.add(
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server,
-            reflection.aio.ReflectionServicer(names),
-            follows={"ServerReflectionInfo"},
-        )
+        self._handlers.append(_Reflection(self._services, self._calls))
         self._handlers.sort(
             key=lambda handler: isinstance(handler, _Generic)
         )  # stable: exact services come first
@@ -205,6 +201,32 @@ class _Generic(grpc.GenericRpcHandler):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = self._inner.service(handler_call_details)
         return None if handler is None else self._calls.wrap(handler, self._method)
+
+
+class _Reflection(grpc.GenericRpcHandler):
+    """Tells what the server offers. What it takes, 0.7 MB, is imported when somebody asks."""
+
+    def __init__(self, services: list[str], calls: Calls) -> None:
+        self._services = services
+        self._calls = calls
+        self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        if handler_call_details.method != _REFLECTION:
+            return None
+        if self._handler is None:
+            from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+            recorder = _Recorder()
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                reflection.aio.ReflectionServicer([*self._services, reflection.SERVICE_NAME]),
+                cast("grpc.aio.Server", recorder),
+            )
+            handler = recorder.services[reflection.SERVICE_NAME]["ServerReflectionInfo"]
+            self._handler = self._calls.wrap(handler, Method(path=_REFLECTION, follows=True))
+        return self._handler
 
 
 def _bind_unix(server: grpc.aio.Server, path: Path, group: str) -> None:

@@ -19,6 +19,8 @@ _WAITING = {Protocol.TCP: "0A", Protocol.UDP: "07"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
+    """A socket that listens."""
+
     port: int
     state: str
     inode: str
