@@ -27,6 +27,8 @@ from tests.system.netd.world import ROOT, Namespace
 DAEMONS = ("imaged", "netd", "containerd")
 START_S_MAX = 60.0
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+IDS_START = 3_000_000
+"""Ids of user namespaces begin here: first those that `--userns=remap` shares, 65,536 of them."""
 
 
 class Node:
@@ -37,8 +39,11 @@ class Node:
         self.root, self.run = directory / "s", directory / "r"
         self.cgroup_parent = f"beeyard-test-{directory.name}"
         self.log = directory / "log"
+        directory.chmod(0o711)  # the root of a user namespace passes here
         self._config = directory / "containerd.toml"
-        self._config.write_text(f'cgroup_parent = "{self.cgroup_parent}"\n')
+        self._config.write_text(
+            f'cgroup_parent = "{self.cgroup_parent}"\nuserns_range = "{IDS_START}-{IDS_START + (1 << 20)}"\n'
+        )
         self._rootfs = directory / "rootfs"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._channels = {name: client.channel_unix(self.run / f"{name}.sock") for name in DAEMONS}
@@ -67,6 +72,19 @@ class Node:
             process.send_signal(signal.SIGKILL)
             while process.poll() is None:
                 await asyncio.sleep(0.01)
+
+    async def swarmctl(self, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+        """Return exit code and output of a command on this node."""
+        environment = {
+            **os.environ,
+            "BEEYARD_HOST": f"unix://{self.run}",
+            "PYTHONPATH": f"{ROOT / 'protos'}:{ROOT}",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cli", *arguments, env=environment, stdin=-1, stdout=-1, stderr=-1
+        )
+        out, err = await process.communicate(stdin)
+        return process.returncode or 0, out, err.decode()
 
     async def import_image(self, reference: str) -> None:
         """Make a small image."""

@@ -32,7 +32,7 @@ async def real(socket_dir: Path, namespaces: tuple[Namespace, Namespace]) -> Asy
         yield made
 
 
-async def _reads(namespace: Namespace, address: str, port: int) -> str:
+async def reads(namespace: Namespace, address: str, port: int) -> str:
     """Read from a server; between two connections it does not listen for a moment."""
     command = ("timeout", "3", "bash", "-c", f"cat < /dev/tcp/{address}/{port}")
     async with asyncio.timeout(20):
@@ -46,7 +46,7 @@ async def test_a_container_on_the_network(real: Node, namespaces: tuple[Namespac
     server = await real.begin(*SERVE, network=network)
     (endpoint,) = server.status.network.endpoints
     assert [port.host_port for port in server.status.network.ports] == [8080]
-    assert "hello" in await _reads(namespaces[1], NODE, 8080)
+    assert "hello" in await reads(namespaces[1], NODE, 8080)
 
     talker = await real.begin(
         "sh",
@@ -73,7 +73,7 @@ async def test_every_daemon_may_die(real: Node, namespaces: tuple[Namespace, Nam
     server = await real.begin(*SERVE, network=network)
     for names in (("containerd",), ("netd",), ("imaged",), DAEMONS):
         await real.kill(*names)
-        assert "hello" in await _reads(namespaces[1], NODE, 8080)
+        assert "hello" in await reads(namespaces[1], NODE, 8080)
         await real.start(*names)
         found = await real.get(server.id)
         assert (found.status.state, found.status.pid) == (pb.CONTAINER_STATE_RUNNING, server.status.pid)
