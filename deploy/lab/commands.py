@@ -147,7 +147,10 @@ def _lay_out(playground: Playground, node: Node) -> None:
     own = {
         "imaged": {},
         "netd": {},
-        "containerd": {"cgroup_parent": f"{playground.cgroup(node.name)}/containers"},
+        "containerd": {
+            "cgroup_parent": f"{playground.cgroup(node.name)}/containers",
+            "userns_range": node.user_ids,
+        },
         "swarmd": {
             "listen": f"{node.address}:2377",
             "enroll_listen": f"{node.address}:2378",

@@ -13,6 +13,7 @@ LAN_PREFIX = "10.77.0"
 LAN_LENGTH = 24
 CLIENT_HOST = 254
 NODES_MAX = 100
+IDS_PER_NODE = 1 << 24
 
 STATE_BASE = Path(os.environ.get("BEEYARD_PLAYGROUND_STATE", "/var/lib/beeyard-playground"))
 RUN_BASE = Path(os.environ.get("BEEYARD_PLAYGROUND_RUN", "/run/beeyard-playground"))
@@ -37,6 +38,11 @@ class Node:
     def address(self) -> str:
         """Address on the LAN, without prefix length."""
         return f"{LAN_PREFIX}.{self.index}"
+
+    @property
+    def user_ids(self) -> str:
+        """Range of ids for its containers with user namespaces: one of its own, as if it were a machine."""
+        return f"{self.index * IDS_PER_NODE}-{(self.index + 1) * IDS_PER_NODE - 1}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,12 +68,12 @@ class Layers:
         if actor.status.state is State.RUNNING and not request.no_pause:
             async with self._held_still(actor):
                 faults.reached("commit.frozen")
-                image_id = await self._images.commit(wanted)
+                made = await self._images.commit(wanted)
                 faults.reached("commit.made")
         else:
-            image_id = await self._images.commit(wanted)
-        actor.tell(Action.COMMIT, imageID=image_id)
-        return pb.CommitContainerResponse(image_id=image_id)
+            made = await self._images.commit(wanted)
+        actor.tell(Action.COMMIT, imageID=made.image_id)
+        return pb.CommitContainerResponse(image_id=made.image_id, manifest_digest=made.manifest_digest)
 
     @contextlib.asynccontextmanager
     async def _held_still(self, actor: Actor) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GET_TIMEOUT_S = 30.0
 PREPARE_TIMEOUT_S = 120.0
 """The first container of an image may wait until its layers are unpacked."""
-COMMIT_TIMEOUT_S = 600.0
+COMMIT_TIMEOUT_S = 3600.0
 _PAGE = 1000
 LABEL = "beeyard.container"
 """Marks the snapshots that are ours: imaged has others."""
@@ -97,11 +97,10 @@ class Images:
         request = snapshot_pb2.RemoveSnapshotRequest(key=container_id)
         await self._neighbour.call(lambda: self._snapshots.RemoveSnapshot(request, timeout=PREPARE_TIMEOUT_S))
 
-    async def commit(self, request: snapshot_pb2.CommitImageRequest) -> str:
-        """Make an image of a writable layer; return its id. Not repeated: each call makes an image."""
+    async def commit(self, request: snapshot_pb2.CommitImageRequest) -> snapshot_pb2.CommitImageResponse:
+        """Make an image of a writable layer. Not repeated: each call makes an image."""
         stub = self._snapshots
-        response = await self._neighbour.once(lambda: stub.CommitImage(request, timeout=COMMIT_TIMEOUT_S))
-        return str(response.image_id)
+        return await self._neighbour.once(lambda: stub.CommitImage(request, timeout=COMMIT_TIMEOUT_S))
 
     def diff(
         self, container_id: str, mount_points: Iterable[str], ids: IdMap | None

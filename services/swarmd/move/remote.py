@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from beeyard.container.v1 import container_pb2_grpc, volume_pb2_grpc
-from beeyard.image.v1 import image_pb2, image_pb2_grpc, snapshot_pb2_grpc
+from beeyard.image.v1 import image_pb2, image_pb2_grpc
 from beeyard.network.v1 import network_pb2_grpc
 from services.kit import errors
 from services.kit.rpc import client
@@ -34,7 +34,6 @@ class Remote:
         self.containers = container_pb2_grpc.ContainerServiceStub(channel)
         self.volumes = volume_pb2_grpc.VolumeServiceStub(channel)
         self.images = image_pb2_grpc.ImageServiceStub(channel)
-        self.snapshots = snapshot_pb2_grpc.SnapshotServiceStub(channel)
         self.networks = network_pb2_grpc.NetworkServiceStub(channel)
 
     @classmethod

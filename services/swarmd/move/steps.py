@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
-from beeyard.image.v1 import snapshot_pb2
 from services.kit import errors
 from services.swarmd.move import carriage
 from services.swarmd.move.core import carried, names
@@ -109,9 +108,9 @@ class Steps:
     async def _commit(self, move: Move) -> Facts:
         source = await self._source(move)
         made = await within(
-            source.snapshots.CommitImage(
-                snapshot_pb2.CommitImageRequest(
-                    key=move.wanted.container_id, reference=names.layer(move.wanted.move_id)
+            source.containers.CommitContainer(
+                pb.CommitContainerRequest(
+                    container=move.wanted.container_id, reference=names.layer(move.wanted.move_id)
                 ),
                 timeout=COMMIT_TIMEOUT_S,
             )

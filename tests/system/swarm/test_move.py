@@ -87,10 +87,18 @@ def test_a_container_moves_with_what_it_is_and_has_written(clean: Lab) -> None:
 
 def test_volumes_go_along_when_asked_for(clean: Lab) -> None:
     trio = clean
-    trio.ctl(ONE, "run", "-d", "--name", "vol", "-v", "data:/data", "-v", "/nameless", "web:1")
-    trio.ctl(ONE, "exec", "vol", "sh", "-c", "echo one > /data/f; echo two > /nameless/f")
+    options = ["--userns", "auto", "-v", "data:/data", "-v", "/nameless"]
+    trio.ctl(ONE, "run", "-d", "--name", "vol", *options, "web:1")
+    write = "echo one > /data/f; echo two > /nameless/f; echo three > /tmp/f"
+    trio.ctl(ONE, "exec", "vol", "sh", "-c", f"{write}; busybox chown 7:8 /data/f /nameless/f /tmp/f")
+    before = trio.ctl(ONE, "exec", "vol", "cat", "/proc/self/uid_map").split()
     trio.ctl(MANAGER, *("--node", ONE, "container", "move", "vol", "--to", TWO, "--volumes", "-t", "0", "-q"))
-    assert trio.ctl(TWO, "exec", "vol", "cat", "/data/f", "/nameless/f").split() == ["one", "two"]
+    look = "cat /data/f /nameless/f /tmp/f; busybox stat -c %u:%g /data/f /nameless/f /tmp/f /tmp"
+    seen = ["one", "two", "three", "7:8", "7:8", "7:8", "0:0"]
+    assert trio.ctl(TWO, "exec", "vol", "sh", "-c", look).split() == seen
+    after = trio.ctl(TWO, "exec", "vol", "cat", "/proc/self/uid_map").split()
+    assert (before[0], before[2]) == (after[0], after[2]) == ("0", "65536")
+    assert before[1] != after[1], "each node gives ids of its own"
     assert trio.ctl(ONE, "volume", "ls", "-q") == ""
     kept = set(trio.ctl(TWO, "volume", "ls", "-q").split())
     assert len(kept) == 2

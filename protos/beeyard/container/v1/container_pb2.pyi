@@ -2366,16 +2366,20 @@ class CommitContainerResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     IMAGE_ID_FIELD_NUMBER: builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     """Image id."""
+    manifest_digest: builtins.str
+    """Digest of its manifest, by which other nodes can have it."""
     def __init__(
         self,
         *,
         image_id: builtins.str = ...,
+        manifest_digest: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["image_id", b"image_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["image_id", b"image_id", "manifest_digest", b"manifest_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
