@@ -23,10 +23,10 @@ from services.containerd.files.jobs import Assembly, Bind
 from services.containerd.files.transfers import Interruption, Place, Root, open_root
 from services.containerd.kernel import processes, trees
 from services.containerd.lifecycle import faults
+from services.containerd.model import idmap
 from services.containerd.model.spec import MountKind
 from services.containerd.model.status import Phase
 from services.kit import errors
-from services.kit.tar.ids import IDENTITY, IdMap, of_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from services.containerd.runtime.layout import Layout
     from services.containerd.volumes.volumes import Volumes
     from services.kit.seams import Clock
+    from services.kit.tar.ids import IdMap
 
 GRACE_S = 5.0
 """How long a start or a removal waits for copies."""
@@ -176,21 +177,21 @@ class ContainerFiles:
         if run is not None:
             root = _open_root_of(run.init, actor.record)
             faults.reached("cp.opened")
-            yield root, _ids_of(actor.record)
+            yield root, idmap.mapping(actor.record.status.ids)
             return
         async with self._binds(actor.record) as binds:
             assembly = await self._assembly(actor.record, binds)
             faults.reached("cp.opened")
-            yield assembly, _ids_of(actor.record)
+            yield assembly, idmap.mapping(actor.record.status.ids)
 
     @contextlib.asynccontextmanager
     async def _bare(self, actor: Actor) -> AsyncIterator[tuple[Place, IdMap]]:
         """Yield the root without anything that is mounted in it."""
         rootfs = self._layout.bundle(actor.record.id).rootfs
         if actor.status.run is None or not rootfs.is_dir():
-            yield await self._assembly(actor.record, ()), _ids_of(actor.record)
+            yield await self._assembly(actor.record, ()), idmap.mapping(actor.record.status.ids)
             return
-        yield Root(trees.clone(rootfs)), _ids_of(actor.record)
+        yield Root(trees.clone(rootfs)), idmap.mapping(actor.record.status.ids)
 
     async def _assembly(self, record: Record, binds: tuple[Bind, ...]) -> Assembly:
         return Assembly(
@@ -253,12 +254,6 @@ def _open_root_of(init: ProcessRef, record: Record) -> Root:
         root.close()
         raise gone
     return root
-
-
-def _ids_of(record: Record) -> IdMap:
-    """Return the mapping of a container's user namespace."""
-    ids = record.status.ids
-    return IDENTITY if ids is None else of_range(ids.start, ids.size)
 
 
 def _told_as_docker_does(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.kit.tar import ids as id_maps
+
 ID_NOBODY = 65_534
 """What the kernel shows for an owner that has no id inside."""
 
@@ -39,3 +41,8 @@ class IdMap:
     def overlaps(self, other: IdMap) -> bool:
         """Return whether the two have an id of the node in common."""
         return self.start < other.end and other.start < self.end
+
+
+def mapping(ids: IdMap | None) -> id_maps.IdMap:
+    """Return how archives and copies translate the ids of a container; None stands for those of the node."""
+    return id_maps.IDENTITY if ids is None else id_maps.of_range(ids.start, ids.size)

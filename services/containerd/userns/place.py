@@ -18,7 +18,7 @@ from services.containerd.userns import null, pin
 from services.kit import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from services.containerd.model.idmap import IdMap
@@ -83,17 +83,6 @@ def shown(bundle: Bundle, ids: IdMap, source: Path, target: Path) -> Path:
             _log.warning("volume_ids_not_shown", source=str(source), error=exc.strerror)
             return source
     return target
-
-
-def owner_on_disk(ids: IdMap | None) -> Callable[[os.stat_result], tuple[int, int]]:
-    """Return whom something in a container's root belongs to, when it is copied into a volume of it."""
-
-    def found(status: os.stat_result) -> tuple[int, int]:
-        if ids is None:
-            return status.st_uid, status.st_gid
-        return ids.to_container(status.st_uid), ids.to_container(status.st_gid)
-
-    return found
 
 
 def keep_flags(binds: Iterable[BoundFile], ids: IdMap | None) -> tuple[BoundFile, ...]:

@@ -7,11 +7,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
-from typing import TypeAlias
 
-Owner: TypeAlias = Callable[[os.stat_result], tuple[int, int]]
-"""Returns uid and gid that the copy of something gets."""
+from services.kit.tar.ids import IDENTITY, IdMap
 
 _FICLONE = 0x4004_9409
 _CHUNK_BYTES = 16 << 20
@@ -23,55 +20,50 @@ _OVERLAY = "trusted.overlay."
 """An overlay's own notes are no content."""
 
 
-def same_owner(found: os.stat_result) -> tuple[int, int]:
-    """Return the owner of the original."""
-    return found.st_uid, found.st_gid
-
-
-def copy(source: int, target: int, name: str, found: os.stat_result, owner: Owner = same_owner) -> None:
-    """Copy what is no directory and has no copy yet, with its attributes.
+def copy(source: int, target: int, name: str, found: os.stat_result, ids: IdMap = IDENTITY) -> None:
+    """Copy what is no directory and has no copy yet, with its attributes: the copy has the ids on the inside of `ids`.
 
     Raises:
         OSError: It cannot be read or written.
     """
     mode = found.st_mode
     if stat.S_ISREG(mode):
-        _copy_file(source, target, name, owner)
+        _copy_file(source, target, name, ids)
         return
     if stat.S_ISLNK(mode):
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
     else:
         os.mknod(name, stat.S_IFMT(mode) | 0o600, found.st_rdev, dir_fd=target)
-    os.chown(name, *owner(found), dir_fd=target, follow_symlinks=False)
+    os.chown(name, *ids.inside(found.st_uid, found.st_gid), dir_fd=target, follow_symlinks=False)
     if not stat.S_ISLNK(mode):
         os.chmod(name, stat.S_IMODE(mode), dir_fd=target)  # nobody else writes there: it is what we made
-    _copy_unopened_attributes(source, target, name)
+    _copy_unopened_attributes(source, target, name, ids)
     os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
-def copy_attributes(source: int, target: int, owner: Owner = same_owner) -> None:
+def copy_attributes(source: int, target: int, ids: IdMap = IDENTITY) -> None:
     """Give an open file or directory the attributes of another; owner before mode, which a change of owner clips."""
     found = os.fstat(source)
-    os.fchown(target, *owner(found))
+    os.fchown(target, *ids.inside(found.st_uid, found.st_gid))
     os.fchmod(target, stat.S_IMODE(found.st_mode))
     for name in os.listxattr(source):
         if not name.startswith(_OVERLAY):
             with contextlib.suppress(OSError):  # the target's file system may know none of this kind
-                os.setxattr(target, name, os.getxattr(source, name))
+                os.setxattr(target, name, ids.xattr_inside(name, os.getxattr(source, name)))
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def _copy_unopened_attributes(source: int, target: int, name: str) -> None:
+def _copy_unopened_attributes(source: int, target: int, name: str, ids: IdMap) -> None:
     """Copy extended attributes of what cannot be opened, by way of its directory."""
     theirs, ours = f"/proc/self/fd/{source}/{name}", f"/proc/self/fd/{target}/{name}"
     with contextlib.suppress(OSError):
         for attribute in os.listxattr(theirs, follow_symlinks=False):
             if not attribute.startswith(_OVERLAY):
                 value = os.getxattr(theirs, attribute, follow_symlinks=False)
-                os.setxattr(ours, attribute, value, follow_symlinks=False)
+                os.setxattr(ours, attribute, ids.xattr_inside(attribute, value), follow_symlinks=False)
 
 
-def _copy_file(source: int, target: int, name: str, owner: Owner) -> None:
+def _copy_file(source: int, target: int, name: str, ids: IdMap) -> None:
     # O_NONBLOCK: what was a file may be a fifo by now.
     reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
     try:
@@ -82,7 +74,7 @@ def _copy_file(source: int, target: int, name: str, owner: Owner) -> None:
         try:
             if not _clone(reading, writing):
                 _copy_data(reading, writing)
-            copy_attributes(reading, writing, owner)
+            copy_attributes(reading, writing, ids)
         finally:
             os.close(writing)
     finally:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from services.containerd.kernel import syscalls
 from services.containerd.volumes import entries, tree
 from services.kit import errors
+from services.kit.tar.ids import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from services.containerd.volumes.entries import Owner
+    from services.kit.tar.ids import IdMap
 
 
 class Need(Enum):
@@ -55,22 +56,22 @@ def need(root: Path, target: str, place: Path) -> Need:
         return Need.ATTRIBUTES if tree.is_empty(_readable(stack, source)) else Need.CONTENT
 
 
-def attributes(root: Path, target: str, place: Path, owner: Owner = entries.same_owner) -> None:
+def attributes(root: Path, target: str, place: Path, ids: IdMap = IDENTITY) -> None:
     """Give the volume the attributes of the image's directory."""
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_source(root, target))
         if source is not None:
-            entries.copy_attributes(_readable(stack, source), stack.enter_context(tree.opened(place)), owner)
+            entries.copy_attributes(_readable(stack, source), stack.enter_context(tree.opened(place)), ids)
 
 
-def content(root: Path, target: str, place: Path, owner: Owner = entries.same_owner) -> None:
+def content(root: Path, target: str, place: Path, ids: IdMap = IDENTITY) -> None:
     """Copy what the image has into the volume; what is there is a part of an earlier try, and goes."""
     with contextlib.ExitStack() as stack:
         volume = stack.enter_context(tree.opened(place))
         tree.empty(volume)
         source = stack.enter_context(_source(root, target))
         if source is not None and stat.S_ISDIR(os.fstat(source).st_mode):
-            tree.copy(_readable(stack, source), volume, owner)
+            tree.copy(_readable(stack, source), volume, ids)
         syscalls.syncfs(volume)
 
 

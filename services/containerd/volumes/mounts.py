@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import faults
-from services.containerd.model import mounts
+from services.containerd.model import idmap, mounts
 from services.containerd.model.events import Action
 from services.containerd.model.spec import MountKind
 from services.containerd.rootfs import binds, mounting
@@ -141,14 +141,14 @@ class ContainerMounts:
                 faults.reached("volume.filling")
                 await self._copy(record, name, root, mount.target, place)
             case Need.ATTRIBUTES:
-                owner = place_of_ids.owner_on_disk(record.status.ids)
-                await asyncio.to_thread(fill.attributes, root, mount.target, place, owner)
+                ids = idmap.mapping(record.status.ids)
+                await asyncio.to_thread(fill.attributes, root, mount.target, place, ids)
             case Need.NOTHING:
                 pass
 
     async def _copy(self, record: Record, name: str, root: Path, target: str, place: Path) -> None:
-        owner = place_of_ids.owner_on_disk(record.status.ids)
-        await asyncio.to_thread(fill.content, root, target, place, owner)
+        ids = idmap.mapping(record.status.ids)
+        await asyncio.to_thread(fill.content, root, target, place, ids)
         faults.reached("volume.filled")
         await self._volumes.set_stage(name, Stage.READY)
 

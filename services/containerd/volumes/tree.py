@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from services.containerd.kernel import syscalls
 from services.containerd.volumes import entries
+from services.kit.tar.ids import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from services.containerd.volumes.entries import Owner
+    from services.kit.tar.ids import IdMap
 
 _BLOCK_BYTES = 512
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,7 +37,7 @@ def opened(directory: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def copy(source: int, target: int, owner: Owner = entries.same_owner) -> int:
+def copy(source: int, target: int, ids: IdMap = IDENTITY) -> int:
     """Copy what is in one directory into another, and its own attributes too; return the number of entries.
 
     Kept are owner, mode, times, extended attributes (with ACLs and capabilities), hard links, holes and special files.
@@ -44,7 +45,7 @@ def copy(source: int, target: int, owner: Owner = entries.same_owner) -> int:
     Args:
         source: Open directory.
         target: Open directory; empty, and nobody else writes into it.
-        owner: Whose the copies become.
+        ids: The copies have the ids on the inside of it.
 
     Raises:
         OSError: Something cannot be read or written.
@@ -70,7 +71,7 @@ def copy(source: int, target: int, owner: Owner = entries.same_owner) -> int:
                 if first != full:
                     os.link(first, name, src_dir_fd=target, dst_dir_fd=outer, follow_symlinks=False)
                 else:
-                    entries.copy(inner, outer, name, found, owner)
+                    entries.copy(inner, outer, name, found, ids)
         done.append(path)
     for path in reversed(done):  # what comes into a directory changes its times
         with (
@@ -78,7 +79,7 @@ def copy(source: int, target: int, owner: Owner = entries.same_owner) -> int:
             _below(source, path) as inner,
             _below(target, path) as outer,
         ):
-            entries.copy_attributes(inner, outer, owner)
+            entries.copy_attributes(inner, outer, ids)
     return count
 
 

@@ -123,11 +123,13 @@ async def test_volumes_hold_the_ids_of_the_container(mapped: Yard) -> None:
         "security": own(),
         "mounts": [spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_VOLUME, source="data", target="/usr/local/bin")],
     }
+    os.setxattr(mapped.imaged.lower / "usr/local/bin/plain", "security.capability", CAPS_OF_ALL)
     script = "cd /usr/local/bin && stat -c '%u:%g' . plain; touch mine && chown alice mine; stat -c %u mine"
     first, _ = await mapped.run_to_end("sh", "-c", script, **fields)
     assert await mapped.text(first) == "0:0\n0:0\n1000\n"
     data = mapped.root / "containerd/volumes/data/_data"
     assert [(data / name).stat().st_uid for name in (".", "plain", "mine")] == [0, 0, 1000]
+    assert os.getxattr(data / "plain", "security.capability") == CAPS_OF_ALL
     second, _ = await mapped.run_to_end("sh", "-c", "stat -c %u /usr/local/bin/mine", **fields)
     assert await mapped.text(second) == "1000\n"
     await mapped.remove(first)
