@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import struct
 import tarfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import pytest_asyncio
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
+from beeyard.image.v1 import snapshot_pb2
 from services.kit import errors
 from services.kit.rpc import client
 from tests.component.containerd.execution import execute
@@ -244,6 +246,29 @@ async def test_files_go_in_and_out_with_the_ids_of_the_container(mapped: Yard) -
     await client.call(mapped.stub.ReleaseContainer(release))
     await mapped.remove(container)
     assert mapped.remains() == []
+
+
+async def test_a_root_without_layers_holds_the_ids_of_the_container(
+    mapped: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tree, as vfs has it, is shown with other ids as a whole: it takes no file from the node's root."""
+    tree = mapped.imaged.directory / "tree"
+    shutil.copytree(mapped.imaged.lower, tree, symlinks=True)
+    whole = snapshot_pb2.Mount(type="bind", source=str(tree), options=["rbind", "rw"])
+    monkeypatch.setattr(mapped.imaged, "_mount", lambda _: whole)
+    volume = spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_VOLUME, source="box", target="/no/such")
+    container = await mapped.create(
+        "sleep", "300", security=own(), working_dir="/to/be/made", mounts=[volume]
+    )
+    await put(mapped, container, "/tmp", archive(entry("stopped", uid=1000, gid=50)))
+    await mapped.start(container)
+    await put(mapped, container, "/tmp", archive(entry("running", uid=1000, gid=50)))
+    assert _owners(tree / "tmp") == {".": (0, 0), "stopped": (1000, 50), "running": (1000, 50)}
+    assert [_owners(tree / name)["."] for name in ("to/be/made", "no/such")] == [(0, 0), (0, 0)]
+    exported = unpack(await export(mapped, container))
+    assert exported["tmp/running"][0].uid == 1000
+    await mapped.remove(container)
+    shutil.rmtree(tree)
 
 
 def _owners(directory: Path) -> dict[str, tuple[int, int]]:
