@@ -93,7 +93,6 @@ def _execute(module: types.ModuleType, wanted: str = "") -> types.ModuleType:
             spec.loader.exec_module(module)
         finally:
             _executing.discard(name)
-        module.__class__ = (
-            types.ModuleType
-        )  # only now: what fails, for want of descriptors say, is tried again
+        # Only now: an execution that fails, for want of file descriptors say, is tried again.
+        module.__class__ = types.ModuleType  # type: ignore[assignment]
     return module
