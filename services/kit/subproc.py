@@ -110,7 +110,7 @@ async def run(
             metadata={"program": program},
         ) from exc
     finally:
-        await _end(transport, protocol)
+        await end(transport, protocol.exited)
     if protocol.overflowed:
         raise errors.Exhausted(
             f"{program} wrote more than {output_max} bytes",
@@ -124,9 +124,7 @@ async def run(
     )
     if check and completed.returncode != 0:
         raise Failed(
-            f"{_shown(argv)} {_ending(completed.returncode)}{_tail(completed.stderr)}",
-            completed=completed,
-            program=program,
+            failure(argv, completed.returncode, completed.stderr), completed=completed, program=program
         )
     return completed
 
@@ -172,15 +170,20 @@ class _Collector(asyncio.SubprocessProtocol):
                 await self._closed.wait()
 
 
-async def _end(transport: asyncio.SubprocessTransport, protocol: _Collector) -> None:
+async def end(transport: asyncio.SubprocessTransport, exited: asyncio.Event) -> None:
     """Leave nothing behind: kill the group if the program still runs, wait until it is reaped, close the pipes."""
     try:
-        while not protocol.exited.is_set():
+        while not exited.is_set():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(transport.get_pid(), signal.SIGKILL)
-            await protocol.exited.wait()
+            await exited.wait()
     finally:
         transport.close()
+
+
+def failure(argv: Sequence[str], returncode: int, stderr: bytes) -> str:
+    """Describe a program's end with another code than 0."""
+    return f"{_shown(argv)} {_ending(returncode)}{_tail(stderr)}"
 
 
 def _shown(argv: Sequence[str]) -> str:

@@ -125,7 +125,7 @@ class Attaching:
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
         path = self._machine.layout.log(actor.record.id)
         return (
-            policy.readable
+            policy.in_files
             and resume.HasField("mark")
             and await log_output.has_all_since(path, resume.mark.ToNanoseconds(), policy.files_max)
         )

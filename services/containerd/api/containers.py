@@ -343,7 +343,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
 
     def _to_pb(self, actor: Actor) -> pb.Container:
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
-        return status_to_pb.container(actor.record, self._machine.layout, readable_log=policy.readable)
+        return status_to_pb.container(actor.record, self._machine.layout, log_in_files=policy.in_files)
 
     def _find_record(self, reference: str) -> Record:
         return self._engine.find(reference).record

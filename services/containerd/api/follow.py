@@ -9,8 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api import filters, status_to_pb
+from services.containerd.logs import journal
 from services.containerd.logs import options as log_options
 from services.containerd.logs.format import Stream
+from services.containerd.logs.journal import JournalReader
 from services.containerd.logs.reader import Reader, Selection
 from services.containerd.model.status import Phase, State
 from services.containerd.ocispec import resolve
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 LINES_PER_MESSAGE_MAX = 1_000
 BYTES_PER_MESSAGE_MAX = 512 << 10
 _STREAMS = {Stream.STDOUT: pb.OUTPUT_STREAM_STDOUT, Stream.STDERR: pb.OUTPUT_STREAM_STDERR}
+_READABLE = frozenset({"k8s-file", "journald"})
 _NOT_RUNNING = frozenset({State.CREATED, State.EXITED, State.DEAD, State.REMOVING})
 
 
@@ -84,7 +87,7 @@ class Following:
         """Yield batches of lines."""
         actor = self._engine.find(request.container)
         policy = log_options.resolve(actor.record.spec.log, self._machine.log_default)
-        if not policy.readable:
+        if policy.driver not in _READABLE:
             raise errors.FailedPrecondition(
                 f"container {actor.record.name}: the configured logging driver does not support reading: it is"
                 f" {policy.driver}",
@@ -98,8 +101,12 @@ class Following:
             tail=request.tail if request.HasField("tail") else None,
         )
         attributes = _details(actor) if request.details else {}
-        reader = Reader(self._machine.layout.log(actor.record.id), selection)
-
+        reader: Reader | JournalReader
+        if policy.in_files:
+            reader = Reader(self._machine.layout.log(actor.record.id), selection)
+        else:
+            journal.check(actor.record.name)
+            reader = JournalReader(actor.record.id, selection)
         async for lines in reader.read(
             follow=request.follow, ended=lambda: is_over(actor.status), clock=self._clock
         ):

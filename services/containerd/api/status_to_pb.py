@@ -46,7 +46,7 @@ def timestamp(at: datetime | None) -> Timestamp | None:
     return moment
 
 
-def container(record: Record, layout: Layout, *, readable_log: bool) -> container_pb2.Container:
+def container(record: Record, layout: Layout, *, log_in_files: bool) -> container_pb2.Container:
     """Return all that is known of a container. What its image adds to the specification is filled in."""
     spec, image = record.spec, record.image
     filled = spec_to_pb.container(record.name, spec)
@@ -65,7 +65,7 @@ def container(record: Record, layout: Layout, *, readable_log: bool) -> containe
         created_at=timestamp(record.created_at),
         image_id=image.id,
         runtime=record.status.runtime,
-        log_path=str(layout.log(record.id)) if readable_log else "",
+        log_path=str(layout.log(record.id)) if log_in_files else "",
         bundle_path=str(layout.bundle(record.id).path),
         argv=resolve.command(spec, image).argv,
         mount_points=[_mount_point(point, layout) for point in record.mounts],

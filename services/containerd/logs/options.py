@@ -41,8 +41,8 @@ class LogPolicy:
     """How many files are kept, the one that is being written included."""
 
     @property
-    def readable(self) -> bool:
-        """Whether `logs` can show it."""
+    def in_files(self) -> bool:
+        """Whether conmon writes it to files of the container."""
         return self.driver == "k8s-file"
 
 

@@ -58,7 +58,7 @@ class Rotator:
     async def _check(self, entry: Watched) -> bool:
         """Look at one log; return whether it was rotated."""
         limit = entry.policy.size_bytes_max
-        if not limit or not entry.policy.readable:
+        if not limit or not entry.policy.in_files:
             return False
         try:
             if entry.path.stat().st_size <= limit:

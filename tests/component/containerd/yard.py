@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Yard:
         lines = {"runtime": runtime, "cgroup_parent": self.cgroup_parent, **settings}
         self.config = directory / "containerd.toml"
         self.config.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in lines.items()))
+        self.enter: Sequence[str] = ()
+        """What the daemon is started by: a program that puts it into another namespace."""
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "containerd.log"
         self.channel = client.channel_unix(self.run / "containerd.sock")
@@ -48,7 +50,7 @@ class Yard:
         environment = {**os.environ, "PYTHONPATH": f"{os.getcwd()}/protos:{os.getcwd()}"}
         if fault:
             environment["BEEYARD_FAULT"] = fault
-        command = [sys.executable, "-m", "services.containerd", "--config", str(self.config)]
+        command = [*self.enter, sys.executable, "-m", "services.containerd", "--config", str(self.config)]
         command += ["--root", str(self.root), "--run", str(self.run), "--log-level", "debug"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -151,10 +153,10 @@ class Yard:
         return found
 
     def remains(self) -> list[str]:
-        """Return what is left of runs: mounts, control groups, conmons, bundles, sandboxes. Empty is good."""
+        """Return what is left of runs: mounts, control groups, conmons, bundles, sandboxes, scratch. Empty is good."""
         left = [mount.target for mount in mountinfo.read() if f"{self.run}/containerd/c/" in mount.target]
         left += [str(path) for path in CGROUP_ROOT.glob(f"*/{self.cgroup_parent}/*") if path.is_dir()]
-        for place in ("c", "exits", "rt"):
+        for place in ("c", "exits", "rt", "t"):
             left += [str(path) for path in (self.run / "containerd" / place).glob("*")]
         left += [f"sandbox {key}" for key in self.netd.sandboxes]
         left += [f"conmon {pid}" for pid in self.conmons()]
@@ -223,9 +225,12 @@ def spec(*command: str, name: str = "", network: str = "none", **fields: Any) ->
 
 
 @contextlib.asynccontextmanager
-async def yard(directory: Path, *, runtime: str = "auto", **settings: object) -> AsyncIterator[Yard]:
+async def yard(
+    directory: Path, *, runtime: str = "auto", enter: Sequence[str] = (), **settings: object
+) -> AsyncIterator[Yard]:
     """Make a world with a running daemon; leave nothing of it behind."""
     made = Yard(directory, runtime, settings)
+    made.enter = enter
     try:
         made.servers["imaged"] = await serve_imaged(made.imaged, made.run)
         made.servers["netd"] = await serve_netd(made.netd, made.run)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.kit import errors, subproc
+from services.kit import errors, piping, subproc
 
 
 async def test_output_input_and_exit_code() -> None:
@@ -162,3 +162,25 @@ async def test_no_lock_or_socket_is_inherited() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+async def test_output_without_an_end_is_taken_as_it_comes_and_ends_with_its_reader() -> None:
+    script = "echo $$; echo warn >&2; exec yes"
+    async with piping.piped(["sh", "-c", script]) as output:
+        first = await output.read()
+        await asyncio.sleep(0.2)  # it writes much more than is read ahead, unless it is held back
+        assert 0 < len(await output.read()) < 4 * piping.BUFFER_BYTES_MAX
+        pid = int(first.split()[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_what_a_program_says_at_its_end_is_told_behind_its_output() -> None:
+    async with piping.piped(["sh", "-c", "echo out; echo why >&2; exit 3"]) as output:
+        assert await output.read() == b"out\n"
+        with pytest.raises(subproc.Failed, match="exited with code 3: why"):
+            await output.read()
+    with pytest.raises(errors.Internal) as missing:
+        async with piping.piped(["/none"]):
+            pass
+    assert missing.value.reason == "PROGRAM_MISSING"

@@ -160,7 +160,7 @@ def test_log_options() -> None:
     )
     assert (chosen.driver, chosen.size_bytes_max, chosen.files_max) == ("k8s-file", 1 << 20, 2)
     assert log_options.resolve(LogConfig(options={"max-size": "-1"}), default).size_bytes_max == 0
-    assert not log_options.resolve(LogConfig(driver="none"), default).readable
+    assert not log_options.resolve(LogConfig(driver="none"), default).in_files
     for bad in (
         LogConfig(driver="carrier-pigeon"),
         LogConfig(options={"max-sizes": "1m"}),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.containerd.logs import files, journald, output
+from services.containerd.logs import files, journal, journald, output
 from services.containerd.logs.format import Entry, Joiner, Stream, parse, parse_time
+from services.containerd.logs.journal_export import ExportParser
 from services.containerd.logs.options import LogPolicy, details, resolve
 from services.containerd.logs.reader import Reader, Selection
 from services.containerd.model.spec import LogConfig
@@ -171,3 +172,33 @@ def test_journald_needs_its_socket(tmp_path: Path) -> None:
     journald.check(LogPolicy(), tmp_path / "none")
     with pytest.raises(errors.FailedPrecondition, match="journald is not enabled"):
         journald.check(LogPolicy(driver="journald"), tmp_path / "none")
+
+
+def test_reading_the_journal_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "DIRECTORIES", (tmp_path,))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(errors.FailedPrecondition, match=r"box: .* journalctl, .* is not installed"):
+        journal.check("box")
+    (tmp_path / "journalctl").touch(mode=0o755)
+    with pytest.raises(errors.FailedPrecondition, match=f"there is no journal in {tmp_path}"):
+        journal.check("box")
+    (tmp_path / "0123").mkdir()
+    (tmp_path / "0123" / "system.journal").touch()
+    journal.check("box")
+
+
+@given(messages=st.lists(st.binary(max_size=20), max_size=5), step=st.integers(1, 7))
+def test_an_export_is_read_in_any_pieces(messages: list[bytes], step: int) -> None:
+    binary = [b"MESSAGE\n" + len(each).to_bytes(8, "little") + each + b"\n" for each in messages]
+    data = b"".join(b"__CURSOR=c\n" + each + b"PRIORITY=3\n\n" for each in binary)
+    parser = ExportParser()
+    found = [
+        entry for start in range(0, len(data), step) for entry in parser.feed(data[start : start + step])
+    ]
+    assert [entry["MESSAGE"] for entry in found] == messages
+    assert all(entry["PRIORITY"] == b"3" for entry in found)
+
+
+def test_an_export_without_an_end_is_refused() -> None:
+    with pytest.raises(errors.Internal, match="no export"):
+        ExportParser().feed(b"MESSAGE\n" + b"\xff" * 8)

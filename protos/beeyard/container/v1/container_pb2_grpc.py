@@ -366,6 +366,7 @@ class ContainerServiceServicer:
 
     def GetLogs(self, request, context):
         """GetLogs streams what it wrote. Without `follow` it ends at the newest line, with it when the container ends.
+        LOG_NOT_READABLE with the driver none; JOURNAL_UNREADABLE with journald, where journalctl or the journal is missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,9 @@ class ContainerServiceStub:
     ResizeContainer: aio.UnaryUnaryMultiCallable[container_pb2.ResizeContainerRequest, container_pb2.ResizeContainerResponse]
     """ResizeContainer sets the size of its terminal."""
     GetLogs: aio.UnaryStreamMultiCallable[container_pb2.GetLogsRequest, container_pb2.GetLogsResponse]
-    """GetLogs streams what it wrote. Without `follow` it ends at the newest line, with it when the container ends."""
+    """GetLogs streams what it wrote. Without `follow` it ends at the newest line, with it when the container ends.
+    LOG_NOT_READABLE with the driver none; JOURNAL_UNREADABLE with journald, where journalctl or the journal is missing.
+    """
     ListProcesses: aio.UnaryUnaryMultiCallable[container_pb2.ListProcessesRequest, container_pb2.ListProcessesResponse]
     """ListProcesses is `top`."""
     GetStats: aio.UnaryStreamMultiCallable[container_pb2.GetStatsRequest, container_pb2.GetStatsResponse]
@@ -286,7 +288,9 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.GetLogsRequest,
         context: aio.ServicerContext[container_pb2.GetLogsRequest, abc.AsyncIterator[container_pb2.GetLogsResponse]],
     ) -> abc.AsyncIterator[container_pb2.GetLogsResponse]:
-        """GetLogs streams what it wrote. Without `follow` it ends at the newest line, with it when the container ends."""
+        """GetLogs streams what it wrote. Without `follow` it ends at the newest line, with it when the container ends.
+        LOG_NOT_READABLE with the driver none; JOURNAL_UNREADABLE with journald, where journalctl or the journal is missing.
+        """
 
     @abc_1.abstractmethod
     def ListProcesses(
