@@ -83,6 +83,7 @@ async def run(
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="by-", dir="/tmp"))
+    directory.chmod(0o711)  # the root of a user namespace passes here
     try:
         yield directory
     finally:

@@ -121,6 +121,10 @@ _NEEDED = {
 """The calls without which a fault point is not reached, by its first word."""
 
 
+IDS_EVERY = 7
+"""In one round of so many the containers have user namespaces. Prime, so that every point gets its turn."""
+
+
 def plan(seed: int) -> Plan:
     """Return the round of a seed. Two of three die at a fault point, and the points take turns."""
     rng = random.Random(seed)
@@ -162,6 +166,8 @@ def _container(rng: random.Random, number: int, seed: int) -> Container:
         fields["network"] = f"container:c{seed}-0"
     if rng.random() < 0.1:
         fields["security"] = spec_pb2.Security(pid="host")
+    if seed % IDS_EVERY == 0:
+        fields = _with_ids(fields, number)
     restart, auto_remove = spec_pb2.RESTART_CONDITION_NO, False
     lot = rng.random()
     if lot < 0.2:
@@ -182,6 +188,14 @@ def _container(rng: random.Random, number: int, seed: int) -> Container:
         fields=fields,
         ops=_ops(rng),
     )
+
+
+def _with_ids(fields: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return the fields of a container with a user namespace: its own, or that of the container it joins."""
+    kept = {key: value for key, value in fields.items() if key != "security" and value != "host"}
+    if "network" in kept:
+        return kept
+    return {**kept, "security": spec_pb2.Security(userns="remap" if number == 1 else "auto")}
 
 
 _LATER = (

@@ -19,7 +19,7 @@ class World(Yard):
     """The neighbours live as long as it; daemons come and go."""
 
     def __init__(self, directory: Path, zygote: Zygote) -> None:
-        super().__init__(directory, "auto", {})
+        super().__init__(directory, "auto", {"userns_range": "3000000-3999999"})
         self._zygote = zygote
         self.mark = f"BEEYARD_CRASHES={directory.name}"
         self.places = Places(
