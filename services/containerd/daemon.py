@@ -39,7 +39,7 @@ from services.containerd.neighbours.images import Images
 from services.containerd.neighbours.sandboxes import Sandboxes
 from services.containerd.records.store import Store
 from services.containerd.recovery import Recovery
-from services.containerd.runtime import sharing
+from services.containerd.runtime import scratch, sharing
 from services.containerd.runtime.layout import Layout
 from services.containerd.runtime.probe import Probe
 from services.containerd.runtime.spawn import Spawner
@@ -217,9 +217,10 @@ async def _machine(
         raise errors.FailedPrecondition(
             f"{config.conmon} is not installed: install conmon", reason="CONMON_MISSING"
         )
-    spawners = {False: await stack.enter_async_context(Spawner(private=False))}
+    places = scratch.environment(layout.scratch)
+    spawners = {False: await stack.enter_async_context(Spawner(private=False, environment=places))}
     if hierarchies.hybrid:
-        spawners[True] = await stack.enter_async_context(Spawner(private=True))
+        spawners[True] = await stack.enter_async_context(Spawner(private=True, environment=places))
     probe = Probe(
         spawners=spawners,
         layout=layout,

@@ -16,7 +16,7 @@ from services.containerd.kernel import processes
 from services.containerd.lifecycle import messages, recover
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.model.status import Phase, Record, Status
-from services.containerd.runtime import conmon
+from services.containerd.runtime import conmon, scratch
 from services.kit import atomic, errors, log
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Recovery:
         boot_file = self._machine.layout.state / _BOOT_FILE
         same_boot = (atomic.read(boot_file) or b"").decode() in ("", self._machine.boot_id)
         await self._settle(records)
+        if removed := scratch.clear(self._machine.layout.scratch, at_start=True):
+            _log.info("scratch_cleared", files=removed)
         await put_down_left(self._machine, self._control, records)
         actors = [self._engine.adopt(record) for record in records]
         await self._volumes.recover(records)

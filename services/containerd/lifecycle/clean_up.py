@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
-from services.containerd.runtime import conmon, oci_cli, sharing
+from services.containerd.runtime import conmon, oci_cli, scratch, sharing
 from services.containerd.userns import place
 from services.kit import errors, log
 
@@ -77,6 +77,7 @@ class CleanUp:
         if not failures:  # the bundle says what is left: it goes last
             self._machine.layout.exit_file(record.id).unlink(missing_ok=True)
             await self._step(failures, lambda: asyncio.to_thread(_remove_tree, bundle.path))
+        await self._step(failures, self._clear_scratch)
         _raise_first(failures)
 
     async def remove(self, record: Record, *, volumes: bool) -> None:
@@ -112,6 +113,10 @@ class CleanUp:
             failures.append(exc)
         except OSError as exc:
             failures.append(errors.Internal(str(exc), reason="CLEANUP_FAILED"))
+
+    async def _clear_scratch(self) -> None:
+        """Remove what a conmon or runtime left that was killed in the middle of a create or an exec."""
+        scratch.clear(self._machine.layout.scratch)
 
     async def _delete(self, record: Record, bundle: Bundle) -> None:
         """Kill what lives and remove what the runtime keeps: its state and the control groups.

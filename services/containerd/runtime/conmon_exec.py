@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from services.containerd.runtime import conmon
 from services.containerd.runtime.conmon import CreateFailed
-from services.containerd.runtime.spawn import wait
+from services.containerd.runtime.spawn import leave, wait
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -135,10 +135,14 @@ class ExecProcess:
         finally:
             os.close(errors_fd)
             self._close_children()
-        os.write(self._start_write, b"\0")
-        async with _deadline("conmon did not get ready"):
-            line = await self._attach.line()
-            await wait(process)
+        try:
+            os.write(self._start_write, b"\0")
+            async with _deadline("conmon did not get ready"):
+                line = await self._attach.line()
+                await wait(process)
+        except BaseException:
+            leave(process)
+            raise
         if not line:
             raise self._failed()
 

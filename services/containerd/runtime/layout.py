@@ -1,7 +1,7 @@
 """Where the files of containers are. The only place that knows the names.
 
 Durable, below `<root>/containerd`:         records, seccomp cache, containers/<id>/ctr.log[.N], volumes/<name>/_data
-Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes)
+Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes), t/ (scratch)
 
 `c` is a shared mount of its own (see `runtime.sharing`): what is mounted below it reaches every mount namespace, and so
 do its removals.
@@ -145,6 +145,11 @@ class Layout:
         """State of the OCI runtimes, a directory per container."""
         return self.run / "rt"
 
+    @property
+    def scratch(self) -> Path:
+        """What conmon and the runtimes make for a moment, see `runtime.scratch`. A short name: sockets lie in it."""
+        return self.run / "t"
+
     def directory(self, container_id: str) -> Path:
         """Return the durable directory of a container."""
         return self.containers / container_id
@@ -191,5 +196,6 @@ class Layout:
             self.bundles,
             self.exits,
             self.runtime_root,
+            self.scratch,
         ):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -39,10 +39,12 @@ class Spawner:
 
     Args:
         private: Whether it lives in a private mount namespace without the unified cgroup hierarchy.
+        environment: Variables that every program gets on top.
     """
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, environment: Mapping[str, str]) -> None:
         self._private = private
+        self._environment = environment
         self._host_fd: int | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="spawn-private" if private else "spawn")
 
@@ -71,7 +73,9 @@ class Spawner:
         stdout: int = subprocess.DEVNULL,
         stdin: int = subprocess.DEVNULL,
     ) -> Child:
-        """Start a program; the caller reaps it with `wait`.
+        """Start a program; the caller reaps it with `wait`, or leaves it with `leave`.
+
+        Without `env` it has the daemon's own environment.
 
         Raises:
             errors.Internal: It cannot be executed (PROGRAM_MISSING).
@@ -81,7 +85,7 @@ class Spawner:
             return subprocess.Popen(  # noqa: TID251 (needs this very thread; conmon is to outlive us)
                 argv,
                 cwd=cwd,
-                env=env,
+                env={**(os.environ if env is None else env), **self._environment},
                 pass_fds=pass_fds,
                 stdin=stdin,
                 stdout=stdout,
@@ -89,8 +93,12 @@ class Spawner:
                 start_new_session=True,
             )
 
+        starting = asyncio.get_running_loop().run_in_executor(self._executor, popen)
         try:
-            return await self._call(popen)
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_leave_started)
+            raise
         except OSError as exc:
             raise errors.Internal(f"cannot run {argv[0]}: {exc.strerror}", reason="PROGRAM_MISSING") from exc
 
@@ -140,15 +148,41 @@ class Spawner:
 
 
 async def wait(process: Child) -> int:
-    """Return the exit code of a child of ours when it ends, without a thread that waits for it."""
+    """Return the exit code of a child of ours when it ends, without a thread that waits for it.
+
+    If the caller is cancelled, the child is left.
+    """
     if (code := process.poll()) is not None:
         return code
     fd = os.pidfd_open(process.pid)
     try:
         await wait_fd(fd)
+    except asyncio.CancelledError:
+        leave(process)
+        raise
     finally:
         os.close(fd)
     return process.wait()
+
+
+def leave(process: Child) -> None:
+    """Let a child go its way: it is reaped when it ends, although nobody waits for it."""
+    if process.poll() is not None:
+        return
+    loop = asyncio.get_running_loop()
+    fd = os.pidfd_open(process.pid)
+
+    def ended() -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+        process.wait()
+
+    loop.add_reader(fd, ended)
+
+
+def _leave_started(starting: asyncio.Future[Child]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        leave(starting.result())
 
 
 def _view(source: str, process: str) -> object:

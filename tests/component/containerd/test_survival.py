@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -197,14 +199,29 @@ async def test_what_belongs_to_no_container_is_taken_down(own: Yard) -> None:
     assert own.state_left() != [], "a writable layer is somebody's data and is kept"
 
 
-async def test_a_daemon_killed_while_it_probes_leaves_nothing(own: Yard) -> None:
+async def test_what_the_killed_have_left_is_cleared(own: Yard) -> None:
+    """A daemon killed while it probed; a conmon and a runtime killed while they made a container."""
+    terminal = await own.create("sleep", "100", tty=True)
+    await own.start(terminal)
+    (conmon,) = own.conmons()
+    scratch = own.run / "containerd/t"
+    assert f"TMPDIR={scratch}".encode() in Path(f"/proc/{conmon}/environ").read_bytes().split(b"\0")
     await own.stop_daemon()
     group = Path("/sys/fs/cgroup/pids", own.cgroup_parent, "probe-999999999")
     group.mkdir()
     (own.run / "containerd/probe-x").mkdir()
-    await own.start_daemon()
+    (scratch / "crun.killed").touch()
+    subprocess.run(["mount", "--bind", "/bin/true", str(scratch / "crun.killed")], check=True)
+    with socket.socket(socket.AF_UNIX) as of_the_killed:
+        of_the_killed.bind(str(scratch / "conmon-term.killed"))
+    with socket.socket(socket.AF_UNIX) as of_one_at_work:
+        of_one_at_work.bind(str(scratch / "conmon-term.lives"))
+        await own.start_daemon()
+        assert [path.name for path in scratch.iterdir()] == ["conmon-term.lives"]
+    (scratch / "conmon-term.lives").unlink()
     assert not group.exists()
     assert not (own.run / "containerd/probe-x").exists()
+    assert (await own.get(terminal)).status.state == pb.CONTAINER_STATE_RUNNING
 
 
 async def test_a_second_daemon_on_the_same_root_is_refused(own: Yard) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 _ID = re.compile(r"[0-9a-f]{64}")
-_KEPT_IN_RUN = frozenset({"c", "exits", "rt"})
+_KEPT_IN_RUN = frozenset({"c", "exits", "rt", "t"})
 _KEPT_IN_STATE = frozenset({"lock", "boot", "containers", "seccomp", "volumes"})
 
 
@@ -118,6 +118,7 @@ def _directories(places: Places, seen: Seen) -> None:
             seen.of(key).execs[str(directory)] = []
     for key in _entries(run / "exits", seen):
         seen.of(key).exit_file = True
+    seen.strays += [str(path) for path in _list(run / "t")]
     for key in _entries(run / "rt", seen):
         seen.of(key).state = True
     for key in _entries(state / "containers", seen):
