@@ -39,13 +39,10 @@ async def _exec(container: str, *argv: str, **fields: Any) -> AsyncIterator[pb.E
         await asyncio.sleep(0.001)
 
 
-def _calls(yard: Yard, container: str) -> list[Any]:
-    """Return what starts each kind of long call."""
+def _following(yard: Yard, container: str) -> list[Any]:
+    """Return what starts each kind of long call that only looks on, or speaks to what runs already."""
     return [
         lambda: yard.stub.AttachContainer(_attach(container)),
-        lambda: yard.stub.Exec(_exec(container, "cat", stdin=True)),
-        lambda: yard.stub.Exec(_exec(container, "sh", "-c", "yes | head -c 3000000")),
-        lambda: yard.stub.Exec(_exec(container, "sh", tty=True, stdin=True)),
         lambda: yard.stub.GetLogs(pb.GetLogsRequest(container=container, follow=True)),
         lambda: yard.stub.GetStats(pb.GetStatsRequest(containers=[container])),
         lambda: yard.stub.WatchEvents(pb.WatchEventsRequest()),
@@ -53,29 +50,37 @@ def _calls(yard: Yard, container: str) -> list[Any]:
     ]
 
 
+def _executing(yard: Yard, container: str) -> list[Any]:
+    """Return what starts each kind of exec."""
+    return [
+        lambda: yard.stub.Exec(_exec(container, "cat", stdin=True)),
+        lambda: yard.stub.Exec(_exec(container, "sh", "-c", "yes | head -c 3000000")),
+        lambda: yard.stub.Exec(_exec(container, "sh", tty=True, stdin=True)),
+    ]
+
+
 async def test_clients_that_disconnect(one: Yard) -> None:
-    assert one.process is not None
     container = await one.create("sh", "-c", "while :; do echo out; sleep 0.02; done", open_stdin=True)
     await one.start(container)
     rng = random.Random(1)
-    before = footprint(one.process.pid)
-    calls = _calls(one, container)
 
-    async def leave(number: int) -> None:
-        call = calls[number % len(calls)]()
+    async def leave(call: Any) -> None:
         with contextlib.suppress(TimeoutError, errors.BeeyardError):
             async with asyncio.timeout(rng.random() ** 2 * 0.2):
                 async for _ in client.stream(call):
                     pass
         call.cancel()
 
-    for first in range(0, scaled(400, 200), 8):
-        await asyncio.gather(*(leave(first + number) for number in range(8)))
-    # What an exec runs outlives its user, as long as it wants; what wants input is told that there will be none.
-    await client.call(one.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=0)))
-    await one.remove(container)
-    await one.clear()
-    assert await grown(one.process.pid, before) == {}
+    async def all_leave(calls: list[Any], times: int) -> None:
+        for _ in range(times):
+            await asyncio.gather(*(leave(make()) for make in calls))
+
+    await all_leave(_following(one, container), 1)  # the connection to conmon stays
+    before = await footprint(one)
+    await all_leave(_following(one, container), scaled(50, 25))
+    assert await grown(one, before) == {}, "while the container runs"
+    # What an exec runs outlives its user, as long as it wants: until the container ends.
+    await all_leave([*_executing(one, container), *_following(one, container)], scaled(50, 20))
 
 
 def _lives(pid: int) -> bool:

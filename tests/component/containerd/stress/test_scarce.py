@@ -17,6 +17,8 @@ from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.kernel import syscalls
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd.stress.conftest import warm_up
+from tests.component.containerd.stress.footprint import METRICS, footprint, grown
 from tests.component.containerd.yard import Yard, yard
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -43,9 +45,13 @@ def _fill(path: Path) -> None:
 
 async def test_a_full_disk(socket_dir: Path) -> None:
     with _small_disk(socket_dir / "s") as disk:
-        async with yard(socket_dir) as made:
+        async with yard(socket_dir, **METRICS) as made:
+            await warm_up(made)
+            before = await footprint(made)
             runs = await made.create("sh", "-c", "while :; do echo a line; sleep 0.02; done", name="runs")
             await made.start(runs)
+            while not await made.logs(runs):
+                await asyncio.sleep(0.02)
             idle = await made.create("sleep", "1000", name="idle")
             filler = disk / "filler"
             _fill(filler)
@@ -67,12 +73,15 @@ async def test_a_full_disk(socket_dir: Path) -> None:
             again, ended = await made.run_to_end("true", name="idle")
             assert ended.exit_code == 0
             await made.remove(again)
+            await made.clear()
+            assert await grown(made, before) == {}
             await made.kill_daemon()
             with contextlib.closing(sqlite3.connect(made.root / "containerd/state.db")) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             await made.start_daemon()
             assert await made.list() == []
             assert made.remains() == []
+            assert await grown(made, before) == {}
 
 
 @contextlib.asynccontextmanager
