@@ -49,6 +49,7 @@ async def play(world: World, plan: Plan, mutation: str = "", settle_s: float = S
         if await _settled(world, histories, report, settle_s):
             await _use(world, report)
             await _remove_all(world, report, settle_s)
+            await _live_once_more(world, plan.containers[0].name, report, settle_s)
     except (errors.BeeyardError, AssertionError, TimeoutError) as exc:
         report.faults.append(f"the round broke: {type(exc).__name__}: {exc}")
     if world.daemon is not None and (code := world.daemon.poll()) is not None:
@@ -187,6 +188,14 @@ async def _remove_all(world: World, report: Report, settle_s: float) -> None:
         await _until(empty, settle_s)
     except TimeoutError:
         report.faults += faults
+
+
+async def _live_once_more(world: World, name: str, report: Report, settle_s: float) -> None:
+    """The name must be free again, and a whole life must work."""
+    _, ended = await world.run_to_end("sh", "-c", "exit 6", name=name)
+    if ended.exit_code != 6:
+        report.faults.append(f"{name}: its next life ended with {ended.exit_code}: {ended.error}")
+    await _remove_all(world, report, settle_s)
 
 
 async def _until(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:

@@ -13,6 +13,7 @@ POINTS = (
     *(*faults.POINTS, *faults.EXEC_POINTS, *faults.HEALTH_POINTS),
     *(*faults.COMMIT_POINTS, *faults.COPY_POINTS),
 )
+RUNTIMES = ("crun", "runc")
 THINK_MS_MAX = 60
 KILL_MS_MAX = 700
 RECOVERY_KILL_MS_MAX = 250
@@ -126,12 +127,17 @@ IDS_EVERY = 7
 
 
 def plan(seed: int) -> Plan:
-    """Return the round of a seed. Two of three die at a fault point, and the points take turns."""
+    """Return the round of a seed. Two of three die at a fault point; the points take turns, with each runtime."""
     rng = random.Random(seed)
     turn, kind = divmod(seed, 3)
-    point = POINTS[(turn * 2 + kind) % len(POINTS)] if kind < 2 else ""
+    lap, place = divmod(turn * 2 + kind, len(POINTS))
+    point = POINTS[place] if kind < 2 else ""
     containers = [_container(rng, number, seed) for number in range(rng.choice((1, 2, 2, 3)))]
     if point:
+        runtime = RUNTIMES[lap % len(RUNTIMES)]
+        containers = [
+            replace(container, fields={**container.fields, "runtime": runtime}) for container in containers
+        ]
         needed = _NEEDED.get(point.partition(".")[0], ("start",))
         containers[0] = _with(containers[0], needed)
         if needed[-1] == "check":
@@ -152,7 +158,7 @@ def plan(seed: int) -> Plan:
 
 def _container(rng: random.Random, number: int, seed: int) -> Container:
     program = PROGRAMS[rng.choice(("sleeper", "sleeper", *PROGRAMS))]
-    fields: dict[str, Any] = {"runtime": rng.choice(("crun", "crun", "runc"))}
+    fields: dict[str, Any] = {"runtime": rng.choice((RUNTIMES[0], *RUNTIMES))}
     if rng.random() < 0.25 or program is PROGRAMS["reader"]:
         fields["open_stdin"] = True
         fields["stdin_once"] = rng.random() < 0.5
