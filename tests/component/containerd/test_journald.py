@@ -50,7 +50,7 @@ def journal() -> Iterator[int]:
 async def logging(socket_dir: Path) -> AsyncIterator[Yard]:
     with journal() as pid:
         async with asyncio.timeout(START_S_MAX):
-            while not Path(f"/proc/{pid}/root/run/systemd/journal/socket").is_socket():
+            while not _inside(pid, "run/systemd/journal/socket").is_socket():
                 await asyncio.sleep(0.02)
         async with yard(socket_dir, enter=("nsenter", f"--mount=/proc/{pid}/ns/mnt")) as made:
             yield made
@@ -83,7 +83,12 @@ async def test_a_log_in_the_journal_is_read_as_any_other(logging: Yard) -> None:
     batches = client.stream(logging.stub.GetLogs(request))
     seen = b"".join([line.data for line in (await anext(batches)).lines])
     assert seen == b"first\n"
-    Path(f"/proc/{pid}/root/go").touch()
+    _inside(pid, "go").touch()
     seen += b"".join([line.data async for batch in batches for line in batch.lines])
     assert seen == b"first\nlast\n"
     await logging.clear()
+
+
+def _inside(pid: int, path: str) -> Path:
+    """Return a path as a process sees it."""
+    return Path("/proc", str(pid), "root", path)
