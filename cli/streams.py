@@ -75,6 +75,12 @@ class Joined:
         self._kills: list[Call[Any, Any]] = []
         self._asked_to_end = 0
         self._held: list[signal.Signals] = []
+        self._has_sent = False
+
+    @property
+    def input_at_stake(self) -> bool:
+        """Whether input would be missed by a process that has lost its standard input now."""
+        return self._stdin or self._has_sent
 
     def run(self, start: Callable[[], Call[Any, Any]] | None = None) -> pb.ExitStatus | None:
         """Copy until the process ends, and return how; None if the user detached.
@@ -149,6 +155,7 @@ class Joined:
         except OSError:  # closed, or the terminal went away
             data = b""
         if data:
+            self._has_sent = True
             self._call.post(self._request(stdin=data))
         else:
             self._stdin = False

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 120.0
 KILL_TIMEOUT_S = 15.0
 MISSED = "Warning: output may be missing here: the log does not have all that was written while the daemon was away"
+GAP = "Warning: output may be missing here: what was written while the daemon was away is only in the log, if anywhere"
+INPUT_GAP = "Warning: input may be missing: what was sent when the daemon went away may not have arrived"
+INPUT_ENDED = (
+    "Warning: the container's standard input has ended, as the daemon that held it was away: what had not arrived by"
+    " then, and what follows, is lost"
+)
 _LIVING = frozenset({pb.CONTAINER_STATE_RUNNING, pb.CONTAINER_STATE_PAUSED, pb.CONTAINER_STATE_RESTARTING})
 
 
@@ -61,7 +67,8 @@ def follow(
     """Join the open streams to the caller's until the process ends, and return how; None if the user detached.
 
     A daemon that is away for a moment is waited for. What is written meanwhile is taken from the log, if we were
-    attached before the start, so that it is known how much of it has arrived.
+    attached before the start, so that it is known how much of it has arrived. Input goes on, unless the process has
+    lost it with the daemon. What may be missing is said.
 
     Raises:
         errors.BeeyardError: It could not be started, or the streams are lost.
@@ -69,6 +76,7 @@ def follow(
     request = pb.StartContainerRequest(container=wanted.container)
     call, mark = opened.call, opened.mark
     received: dict[pb.OutputStream.ValueType, int] = {}
+    joined: Joined | None = None
     while True:
         begin = (
             (lambda: session.start(api.Containers.StartContainer, request, timeout_s=START_TIMEOUT_S))
@@ -90,17 +98,19 @@ def follow(
                     stderr_bytes=received.get(pb.OUTPUT_STREAM_STDERR, 0),
                 )
             )
+        had_input = wanted.stdin and (joined is None or joined.input_at_stake)
         again, start = outage.retry(partial(_again, session, wanted, start), error)
+        if start is not None and again is not None:
+            call, mark = again.call, again.mark
+            continue
+        if had_input and not (wanted.stdin and tty):
+            _warn(INPUT_GAP if wanted.stdin else INPUT_ENDED)
+        if again is None or not again.resumed:
+            _warn(GAP if mark is None else MISSED)
+            mark = None
         if again is None:
-            if mark is not None:
-                print(MISSED, file=sys.stderr)
             return outage.retry(partial(_ended, session, wanted.container), error)
         call = again.call
-        if start is not None:
-            mark = again.mark
-        elif mark is not None and not again.resumed:
-            mark = None
-            print(MISSED, file=sys.stderr)
 
 
 class Opened(NamedTuple):
@@ -118,10 +128,13 @@ def _again(
 ) -> tuple[Opened | None, Start | None]:
     """Open the streams of a container anew, None if it has ended; and say whether it is still to be started."""
     try:
-        status = locate.get(session, wanted.container).status
+        container = locate.get(session, wanted.container)
+        status = container.status
         if start is not None and not start.done(status):
             wanted.ClearField("resume")
             return open_streams(session, wanted), start
+        if container.spec.stdin_once and not container.spec.tty:
+            wanted.stdin = False  # it ended with the connection of the daemon that we were attached by
         if wanted.HasField("resume"):
             opened = open_streams(session, wanted)
             if opened.resumed:
@@ -136,6 +149,10 @@ def _again(
     except errors.NotFound:
         pass  # removed, as --rm wants it
     return None, None
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _ended(session: Session, container: str) -> pb.ExitStatus:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from beeyard.container.v1 import container_pb2 as pb
+from cli.commands import foreground
 from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
 
@@ -22,7 +23,7 @@ SCRIPT = "echo begun; until test -e /tmp/go; do sleep 0.05; done; echo ended; ex
 class Command:
     """A swarmctl that runs beside the test."""
 
-    def __init__(self, yard: Yard, *arguments: str) -> None:
+    def __init__(self, yard: Yard, *arguments: str, stdin: int = subprocess.DEVNULL) -> None:
         environment = {
             **os.environ,
             "PYTHONPATH": f"{os.getcwd()}/protos:{os.getcwd()}",
@@ -31,10 +32,16 @@ class Command:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    def type(self, text: str) -> None:
+        """Write to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     async def end(self) -> tuple[int, str, str]:
         """Return code and outputs."""
@@ -57,8 +64,23 @@ async def test_followers_wait_for_the_daemon(own: Yard) -> None:
     runs = [
         Command(own, "run", "--network", "none", "--name", "kept", "busybox", "sh", "-c", SCRIPT),
         Command(own, "run", "--network", "none", "--rm", "--name", "brief", "busybox", "sh", "-c", SCRIPT),
-    ]
-    containers = {each.name: each for each in await until_running(own, 2)}
+        # What `run -i` sends ends with the daemon, which holds it: the process must not take that for all there is.
+        Command(
+            own, "run", "-i", "--network", "none", "--name", "fed", "busybox",
+            "sh", "-c", "read a; echo $a; cat; exit 5", stdin=subprocess.PIPE,
+        ),
+    ]  # fmt: skip
+    runs[2].type("first\n")
+    talker = await own.create(
+        "sh", "-c", "echo begun; read a; echo $a; read a; echo $a", name="talker", open_stdin=True
+    )
+    await own.start(talker)
+    containers = {each.name: each for each in await until_running(own, 4)}
+    attached = Command(own, "attach", "talker", stdin=subprocess.PIPE)
+    attached.type("before\n")
+    async with asyncio.timeout(20):
+        while "before" not in await own.text(talker):
+            await asyncio.sleep(0.05)
     followers = [
         Command(own, "wait", "kept", "brief"),
         Command(own, "logs", "-f", "kept"),
@@ -83,7 +105,12 @@ async def test_followers_wait_for_the_daemon(own: Yard) -> None:
     )
     assert await followers[0].end() == (0, "7\n7\n", "")
     assert await followers[1].end() == (0, "begun\nended\n", "")
-    assert await followers[2].end() == (7, "ended\n", "")
+    assert await followers[2].end() == (7, "ended\n", f"{foreground.GAP}\n")
+    assert await runs[2].end() == (5, "first\n", f"{foreground.INPUT_ENDED}\n")
+    attached.type("after\n")
+    assert await attached.end() == (
+        0, "before\nafter\n", f"{foreground.INPUT_GAP}\n{foreground.GAP}\n",
+    )  # fmt: skip
 
 
 async def test_nothing_of_a_run_is_lost_or_repeated(own: Yard) -> None:
