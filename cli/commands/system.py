@@ -138,11 +138,17 @@ def info(session: Session, style: str) -> int:
             failures.append(exc)
     shown = client_version(session)
     if style:
-        first: dict[str, Any] = view.facts(answers[0]) if answers else {}
         daemons = {answer.daemon: view.facts(answer) for answer in answers}
-        host: dict[str, Any] = {
-            key: first[key] for key in ("Name", "OperatingSystem", "NCPU", "MemTotal") if key in first
-        }
+        versions, _ = ask_all(
+            lambda daemon: session.start(
+                api.System.GetVersion,
+                system_pb2.GetVersionRequest(),
+                timeout_s=READ_TIMEOUT_S,
+                daemon=daemon,
+            ),
+            tuple(answer.daemon for answer in answers[:1]),
+        )
+        host = view.host(answers, versions[0] if versions else None)
         output.print_object({**host, "ClientInfo": shown, "Swarm": place, "Daemons": daemons}, style)
     else:
         print(view.information(shown, answers, place))

@@ -1,7 +1,8 @@
 r"""Go's text/template, as far as people use it with `--format`.
 
 A template is text with actions in `{{ }}`: fields (`.Names`, `.State.Pid`), pipelines (`.Labels | json`), functions,
-`if`/`else`/`end`, `range`/`else`/`end`, `with`/`else`/`end`, variables (`$x := .Y`), `{{- -}}` trimming and comments.
+`if`/`else`/`end`, `range`/`else`/`end` with `break` and `continue`, `with`/`else`/`end`, variables (`$x := .Y`),
+`{{- -}}` trimming and comments. `define` and `template` are left out.
 Source: https://pkg.go.dev/text/template; the functions are those of Docker's command line and the usual built-ins.
 
 Two steps, both pure: `parse` turns text into a tree or raises TemplateError with the place; `Template.render` walks it
@@ -79,8 +80,15 @@ class Block:
     otherwise: tuple[NodeType, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """`break` or `continue`."""
+
+    kind: str
+
+
 Operand = Literal | Field | Pipeline
-NodeType = Text | Pipeline | Block
+NodeType = Text | Pipeline | Block | Jump
 
 _ACTION = re.compile(
     r"\{\{(-(?=\s))?\s*(/\*.*?\*/|(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|[^`\"])*?)\s*((?<=\s)-)?\}\}", re.DOTALL
@@ -118,6 +126,8 @@ class _Parser:
     def __init__(self, source: str) -> None:
         self._pieces = list(_pieces(source))
         self._next = 0
+        self._ranges = 0
+        """How many `range` blocks we are in."""
 
     def parse(self) -> tuple[NodeType, ...]:
         nodes, end = self._nodes(0)
@@ -142,13 +152,21 @@ class _Parser:
                 return tuple(nodes), text.strip()
             if word in ("if", "range", "with"):
                 nodes.append(self._block(word, rest, offset, depth))
+            elif text.strip() in ("break", "continue"):
+                if not self._ranges:
+                    raise TemplateError(
+                        f"{{{{{text.strip()}}}}} at column {offset + 1} is outside of a range"
+                    )
+                nodes.append(Jump(text.strip()))
             else:
                 nodes.append(_pipeline(text, offset))
         return tuple(nodes), ""
 
     def _block(self, kind: str, condition: str, offset: int, depth: int) -> Block:
         pipeline = _pipeline(condition, offset)
+        self._ranges += kind == "range"
         body, end = self._nodes(depth + 1)
+        self._ranges -= kind == "range"
         otherwise: tuple[NodeType, ...] = ()
         if end.startswith("else"):
             rest = end[4:].strip()
@@ -398,6 +416,13 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
 # ------------------------------------------------------------------------------------------------ rendering
 
 
+class _Jumped(Exception):
+    """A `break` or `continue` on its way to its range."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A parsed template."""
@@ -451,6 +476,8 @@ def _render(nodes: Sequence[NodeType], dot: object, variables: dict[str, object]
                     variables[node.variables[0]] = value
                 else:
                     yield show(value)
+            case Jump(kind=kind):
+                raise _Jumped(kind)
             case Block():
                 yield from _render_block(node, dot, variables)
 
@@ -479,7 +506,11 @@ def _render_block(block: Block, dot: object, variables: dict[str, object]) -> It
             inner[names[0]], inner[names[1]] = key, item
         elif names:
             inner[names[0]] = item
-        yield from _render(block.body, item, inner)
+        try:
+            yield from _render(block.body, item, inner)
+        except _Jumped as jumped:
+            if jumped.kind == "break":
+                break
     if not items:
         yield from _render(block.otherwise, dot, dict(variables))
 

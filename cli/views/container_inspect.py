@@ -48,7 +48,11 @@ def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
     if size:
         shown["SizeRw"] = container.size_rw_bytes
         shown["SizeRootFs"] = container.size_root_bytes
-    shown["Mounts"] = [mount(point) for point in container.mount_points]
+    shown["Mounts"] = [
+        mount(point)
+        for point in container.mount_points
+        if point.type != spec_pb.MOUNT_TYPE_TMPFS  # they have no source; HostConfig.Tmpfs shows them
+    ]
     shown["Config"] = _config(container)
     shown["NetworkSettings"] = _network_settings(container)
     return shown
@@ -112,7 +116,7 @@ def _config(container: pb.Container) -> dict[str, Any]:
         "AttachStdin": spec.stdin_once,
         "AttachStdout": True,
         "AttachStderr": True,
-        "ExposedPorts": {port: {} for port in spec.network.expose},
+        "ExposedPorts": {port: {} for port in ports.exposed(spec.network)},
         "Tty": spec.tty,
         "OpenStdin": spec.open_stdin,
         "StdinOnce": spec.stdin_once,

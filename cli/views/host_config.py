@@ -117,7 +117,7 @@ def _limits(resources: pb.Resources) -> dict[str, Any]:
     return {
         "Memory": resources.memory_bytes,
         "MemoryReservation": resources.memory_reservation_bytes,
-        "MemorySwap": resources.memory_swap_bytes,
+        "MemorySwap": resources.memory_swap_bytes or 2 * resources.memory_bytes,
         "MemorySwappiness": swappiness,
         "OomKillDisable": resources.oom_kill_disable,
         "OomScoreAdj": resources.oom_score_adj,

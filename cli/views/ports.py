@@ -88,6 +88,12 @@ def port_map(bindings: Iterable[spec.PortBinding], exposed: Iterable[str] = ()) 
     return found
 
 
+def exposed(network: spec.Network) -> list[str]:
+    """Return all ports that a container exposes, as "80/tcp": what is published is exposed as well."""
+    published = [port for port, _, _ in each(network.ports)]
+    return list(dict.fromkeys([*network.expose, *published]))
+
+
 def _covers(run: Run, exposed: str) -> bool:
     ports, _, protocol = exposed.partition("/")
     first, _, last = ports.partition("-")

@@ -71,6 +71,53 @@ def facts(info: pb.GetInfoResponse) -> dict[str, Any]:
     }
 
 
+def host(infos: Sequence[pb.GetInfoResponse], version: pb.GetVersionResponse | None) -> dict[str, Any]:
+    """Show the node under docker's names; what no daemon that answered knows is left out."""
+    if not infos:
+        return {}
+    first = infos[0]
+    known = {fact.key: fact.value for info in infos for fact in info.facts}
+    directories = {info.daemon: info.state_dir for info in infos}
+    shown: dict[str, Any] = {
+        "Name": first.hostname,
+        "OperatingSystem": first.operating_system,
+        "OSType": "linux",
+        "NCPU": first.cpus,
+        "MemTotal": first.memory_bytes,
+    }
+    if version is not None:
+        shown |= {
+            "ServerVersion": version.version,
+            "KernelVersion": version.kernel_version,
+            "Architecture": version.arch,
+        }
+    shown |= {name: int(known[key]) for key, name in _COUNTS.items() if known.get(key, "").isdecimal()}
+    shown |= {name: known[key] for key, name in _TEXTS.items() if key in known}
+    if "RUNTIMES" in known:
+        shown["Runtimes"] = {name: {"path": name} for name in known["RUNTIMES"].split()}
+    if "SECURITY" in known:
+        shown["SecurityOptions"] = [f"name={name}" for name in known["SECURITY"].split(", ")]
+    if "containerd" in directories:
+        # The parent of the daemons' directories: what docker calls its root.
+        shown["DockerRootDir"] = directories["containerd"].rpartition("/")[0]
+    return shown
+
+
+_COUNTS = {
+    "CONTAINERS": "Containers",
+    "CONTAINERS_RUNNING": "ContainersRunning",
+    "CONTAINERS_PAUSED": "ContainersPaused",
+    "CONTAINERS_STOPPED": "ContainersStopped",
+    "IMAGES": "Images",
+}
+_TEXTS = {
+    "STORAGE_DRIVER": "Driver",
+    "LOG_DRIVER": "LoggingDriver",
+    "CGROUP_VERSION": "CgroupVersion",
+    "DEFAULT_RUNTIME": "DefaultRuntime",
+}
+
+
 def swarm(state: control.GetLocalStateResponse) -> dict[str, Any]:
     """Show the node's place in a swarm, with docker's names."""
     from beeyard.swarm.v1 import control_pb2
@@ -121,5 +168,12 @@ def information(
             ]
     for info in infos:
         lines += [f" {info.daemon}:", f"  State Directory: {info.state_dir}"]
-        lines += [f"  {fact.label}: {fact.value}" for fact in info.facts]
+        lines += [f"  {fact.label}: {_for_people(fact)}" for fact in info.facts]
     return "\n".join(lines)
+
+
+def _for_people(fact: pb.InfoFact) -> str:
+    """Write the value of a fact; sizes in units."""
+    if fact.key.endswith("_BYTES") and fact.value.isdecimal():
+        return units.render_bytes_binary(int(fact.value))
+    return fact.value

@@ -160,7 +160,7 @@ def test_a_stream_that_was_given_up_is_silent_and_keeps_the_table_in_step() -> N
 @pytest.mark.parametrize(
     "data",
     [
-        frames.header(frames.DATA, 0, 1, frames.PAYLOAD_BYTES_MAX + 1),
+        frames.header(frames.DATA, 0, 1, http2.FRAME_BYTES_MAX + 1),
         frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.DATA, 0, 1, b""),
         frames.frame(frames.CONTINUATION, 0, 1, b""),
         frames.frame(frames.PUSH_PROMISE, 0, 1, bytes(4)),

@@ -294,6 +294,21 @@ def test_versions_information_and_disk_usage() -> None:
         )
     )
     golden.check("info.txt", system.information(client, [info], place) + "\n")
+    engine = system_pb2.GetInfoResponse(
+        daemon="containerd", hostname="box", cpus=2, state_dir="/var/lib/beeyard/containerd",
+        facts=[
+            system_pb2.InfoFact(key=key, value=value)
+            for key, value in (
+                ("CONTAINERS_RUNNING", "7"), ("SECURITY", "seccomp, apparmor"), ("RUNTIMES", "crun runc"),
+            )
+        ],
+    )  # fmt: skip
+    host = system.host([engine, info], version)
+    assert (host["ServerVersion"], host["KernelVersion"], host["ContainersRunning"]) == ("0.1.0", "6", 7)
+    assert host["SecurityOptions"] == ["name=seccomp", "name=apparmor"]
+    assert (list(host["Runtimes"]), host["DockerRootDir"]) == (["crun", "runc"], "/var/lib/beeyard")
+    assert "Images" not in host  # nobody said how many
+    assert system.host([], None) == {}
     assert system.swarm(control_pb2.GetLocalStateResponse())["LocalNodeState"] == "inactive"
     usage = system_pb2.DiskUsage(
         kind="images", total_count=3, active_count=1, size_bytes=1000, reclaimable_bytes=400
