@@ -17,7 +17,6 @@ _NOT_FORWARDED = {
     signal.SIGCHLD,
     signal.SIGPIPE,
     signal.SIGURG,
-    signal.SIGWINCH,
     signal.SIGKILL,
     signal.SIGSTOP,
     signal.SIGTSTP,

@@ -162,7 +162,7 @@ class Joined:
             self._call.post(self._request(stdin_end=pb.StdinEnd()))
 
     def _take_signal(self, number: signal.Signals) -> None:
-        if number == signal.SIGWINCH:
+        if number == signal.SIGWINCH and self._tty:
             if size := terminal.size():
                 self._call.post(self._request(resize=size))
             return

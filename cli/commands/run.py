@@ -43,8 +43,10 @@ def run(session: Session, image: str, command: tuple[str, ...], **given: Any) ->
     )
     try:
         if not any(streams):
-            print(made.id, flush=True)
-            _start(session, made.id)
+            try:
+                _start(session, made.id)
+            finally:  # after the start, which must not depend on who reads the id
+                print(made.id, flush=True)
             return 0
         wanted = pb.AttachOpen(
             container=made.id,
