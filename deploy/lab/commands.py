@@ -127,6 +127,7 @@ def up(playground: Playground, options: argparse.Namespace) -> None:
         raise PlaygroundError(
             f"playground {playground.name!r} exists: remove it with `deploy/playground down --name {playground.name}`"
         )
+    _check_environment()
     playground.write_plan(nodes)
     network.create(playground, nodes)
     for node in nodes:
@@ -135,6 +136,15 @@ def up(playground: Playground, options: argparse.Namespace) -> None:
     _wait_ready(playground, [(node, daemon) for node in nodes for daemon in DAEMONS])
     if not options.no_swarm:
         _join(playground, nodes)
+
+
+def _check_environment() -> None:
+    """Say at once that the daemons cannot start here, instead of waiting for them."""
+    probe = subprocess.run(
+        [*python().split(), "-c", "import grpc, google.protobuf"], capture_output=True, check=False
+    )
+    if probe.returncode != 0:
+        raise PlaygroundError("the environment in .venv is missing or incomplete: run `make setup` first")
 
 
 def _lay_out(playground: Playground, node: Node) -> None:
@@ -339,11 +349,21 @@ def ls(playground: Playground, options: argparse.Namespace) -> None:
         print("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def _programs(playground: Playground) -> Path:
+    """A directory with swarmctl alone: our containerd would hide another engine's of that name."""
+    directory = playground.state / "bin"
+    directory.mkdir(exist_ok=True)
+    link = directory / "swarmctl"
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(REPOSITORY / ".venv" / "bin" / "swarmctl")
+    return directory
+
+
 def _exports(playground: Playground, node: str) -> dict[str, str]:
     """Environment that aims swarmctl at a node."""
     return {
         "BEEYARD_HOST": f"unix://{playground.run_dir(node)}",
-        "PATH": f"{REPOSITORY / '.venv' / 'bin'}:{os.environ.get('PATH', '')}",
+        "PATH": f"{_programs(playground)}:{os.environ.get('PATH', '')}",
         "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos'}",
     }
 
@@ -352,7 +372,7 @@ def env(playground: Playground, options: argparse.Namespace) -> None:
     """Print the exports."""
     exports = _exports(playground, playground.node(options.node).name)
     print(f"export BEEYARD_HOST={shlex.quote(exports['BEEYARD_HOST'])}")
-    print(f'export PATH={shlex.quote(str(REPOSITORY / ".venv" / "bin"))}:"$PATH"')
+    print(f'export PATH={shlex.quote(str(_programs(playground)))}:"$PATH"')
 
 
 def execute(playground: Playground, options: argparse.Namespace) -> None:
