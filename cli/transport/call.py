@@ -60,7 +60,10 @@ class Call(Generic[Request, Response]):
         self._stream_id = stream_id
         self._response = response
         self._deadline = deadline
-        self._partial = bytearray()
+        self._partial: deque[memoryview] = deque()
+        self._partial_bytes = 0
+        self._awaited_bytes: int | None = None
+        """Of the message whose prefix has come."""
         self._messages: deque[bytes] = deque()
         self._queued_bytes = 0
         self._owed_bytes = 0
@@ -163,31 +166,49 @@ class Call(Generic[Request, Response]):
         self._headers.update(received)
         if end:
             error = status.error_of_trailers(self._headers, self._wire.peer)
-            if error is None and self._partial:
+            if error is None and (self._partial_bytes or self._awaited_bytes is not None):
                 error = errors.Internal(f"an answer of {self._wire.peer} is cut off", reason="DATA_LOSS")
             self._finish(error, cancel=not self._requests_end)
         elif first and not received.get("content-type", "").startswith("application/grpc"):
             self._finish(status.error_of_http(received.get(":status", "")), cancel=True)
 
-    def receive_data(self, data: bytes, *, end: bool) -> None:
+    def receive_data(self, data: memoryview, *, end: bool) -> None:
         """Take data."""
         self._owed_bytes += len(data)
-        self._partial += data
-        while len(self._partial) >= _PREFIX_BYTES and not self.done:
-            compressed, length = struct.unpack_from(">BI", self._partial)
-            if compressed or length > MESSAGE_BYTES_MAX:
-                what = "is compressed" if compressed else f"has {length} bytes"
-                self._finish(errors.Internal(f"an answer of {self._wire.peer} {what}"), cancel=True)
-                return
-            if len(self._partial) < _PREFIX_BYTES + length:
+        self._partial.append(data)
+        self._partial_bytes += len(data)
+        while not self.done:
+            if self._awaited_bytes is None:
+                if self._partial_bytes < _PREFIX_BYTES:
+                    break
+                compressed, length = struct.unpack(">BI", self._cut(_PREFIX_BYTES))
+                if compressed or length > MESSAGE_BYTES_MAX:
+                    what = "is compressed" if compressed else f"has {length} bytes"
+                    self._finish(errors.Internal(f"an answer of {self._wire.peer} {what}"), cancel=True)
+                    return
+                self._awaited_bytes = length
+            if self._partial_bytes < self._awaited_bytes:
                 break
-            self._messages.append(bytes(self._partial[_PREFIX_BYTES : _PREFIX_BYTES + length]))
-            self._queued_bytes += length
-            del self._partial[: _PREFIX_BYTES + length]
+            self._messages.append(self._cut(self._awaited_bytes))
+            self._queued_bytes += self._awaited_bytes
+            self._awaited_bytes = None
         self._settle()
         if end and not self.done:
             lost = errors.Internal(f"{self._wire.peer} ended the call without a status", reason="UNKNOWN")
             self._finish(lost, cancel=not self._requests_end)
+
+    def _cut(self, size: int) -> bytes:
+        """Take so many bytes, which are there, from what was received."""
+        self._partial_bytes -= size
+        parts: list[memoryview] = []
+        while size:
+            part = self._partial.popleft()
+            if len(part) > size:
+                self._partial.appendleft(part[size:])
+                part = part[:size]
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def fail(self, error: errors.BeeyardError) -> None:
         """End it with an error, because its stream or its connection is gone."""

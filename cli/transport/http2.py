@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from cli.transport import frames, hpack
 from cli.transport.faults import ProtocolError
 
 STREAM_WINDOW_BYTES = 1 << 20
 CONNECTION_WINDOW_BYTES = 16 << 20
+FRAME_BYTES_MAX = 256 << 10
+"""What we take in one frame, 16 times of what we must: an archive has fewer of them to look at."""
 HEADER_BLOCK_BYTES_MAX = 64 << 10
 _INITIAL_WINDOW_BYTES = 65_535
 _WINDOW_BYTES_MAX = (1 << 31) - 1
@@ -36,7 +38,8 @@ class DataReceived(NamedTuple):
     """Data of a stream. `consumed` is owed for all of it."""
 
     stream_id: int
-    data: bytes
+    data: memoryview
+    """Of what was received: copied once, into a whole message."""
     end: bool
 
 
@@ -54,6 +57,7 @@ class GoneAway(NamedTuple):
     code: int
 
 
+P = TypeVar("P", bytes, memoryview)
 Event: TypeAlias = HeadersReceived | DataReceived | StreamReset | GoneAway
 
 
@@ -79,12 +83,13 @@ class Connection:
         self._window = _INITIAL_WINDOW_BYTES
         self._stream_window = _INITIAL_WINDOW_BYTES
         self._payload_max = frames.PAYLOAD_BYTES_MAX
-        self._input = bytearray()
+        self._input = b""
         self._block: tuple[int, bool, bytearray] | None = None
         self._unacknowledged = 0
         ours = {
             frames.SETTING_ENABLE_PUSH: 0,
             frames.SETTING_INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            frames.SETTING_MAX_FRAME_SIZE: FRAME_BYTES_MAX,
         }
         grown = frames.window_update(0, CONNECTION_WINDOW_BYTES - _INITIAL_WINDOW_BYTES)
         self._output: list[bytes | memoryview] = [frames.PREFACE, frames.settings(ours), grown]
@@ -165,28 +170,31 @@ class Connection:
         Raises:
             ProtocolError: The peer breaks the protocol; the connection is dead.
         """
-        self._input += data
+        if self._input:
+            data = self._input + data
+        view = memoryview(data)
         events: list[Event] = []
         position = 0
-        while len(self._input) - position >= frames.HEADER_BYTES:
-            length, kind, flags, stream_id = frames.parse_header(self._input, position)
-            if length > frames.PAYLOAD_BYTES_MAX:
+        while len(data) - position >= frames.HEADER_BYTES:
+            length, kind, flags, stream_id = frames.parse_header(data, position)
+            if length > FRAME_BYTES_MAX:
                 raise ProtocolError(f"a frame of {length} bytes")
             begin = position + frames.HEADER_BYTES
-            if len(self._input) < begin + length:
+            if len(data) < begin + length:
                 break
-            payload = bytes(self._input[begin : begin + length])
+            payload = view[begin : begin + length]
             position = begin + length
-            self._take_frame(kind, flags, stream_id, payload, events)
-        del self._input[:position]
+            if kind == frames.DATA and self._block is None:
+                self._take_data(flags, stream_id, payload, events)
+            else:
+                self._take_frame(kind, flags, stream_id, bytes(payload), events)
+        self._input = data[position:]
         return events
 
     def _take_frame(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         if self._block is not None and kind != frames.CONTINUATION:
             raise ProtocolError("headers are interrupted by another frame")
         match kind:
-            case frames.DATA:
-                self._take_data(flags, stream_id, payload, events)
             case frames.HEADERS:
                 fragment = _unpadded(flags, payload)
                 if flags & frames.HAS_PRIORITY:
@@ -211,7 +219,7 @@ class Connection:
             case _:
                 pass  # PRIORITY, what we have forgotten already, and what later versions may add
 
-    def _take_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
+    def _take_data(self, flags: int, stream_id: int, payload: memoryview, events: list[Event]) -> None:
         self._unacknowledged += len(payload)
         if self._unacknowledged >= CONNECTION_WINDOW_BYTES // 4:
             self._output.append(frames.window_update(0, self._unacknowledged))
@@ -270,7 +278,7 @@ class Connection:
                 self._advance(stream_id, stream)
 
 
-def _unpadded(flags: int, payload: bytes) -> bytes:
+def _unpadded(flags: int, payload: P) -> P:
     if not flags & frames.PADDED:
         return payload
     if not payload or payload[0] >= len(payload):
