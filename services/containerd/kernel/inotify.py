@@ -29,6 +29,7 @@ class Arrivals:
 
     def __init__(self, directory: Path, arrived: Callable[[str | None], None]) -> None:
         self._arrived = arrived
+        self._open = True
         self._fd = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
@@ -40,6 +41,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Stop."""
+        self._open = False
         asyncio.get_running_loop().remove_reader(self._fd)
         os.close(self._fd)
 
@@ -48,10 +50,16 @@ class Arrivals:
             data = os.read(self._fd, _READ_BYTES_MAX)
         except BlockingIOError:
             return
+        loop = asyncio.get_running_loop()
         offset = 0
         while offset < len(data):
             _, mask, _, length = _EVENT.unpack_from(data, offset)
             offset += _EVENT.size
             name = data[offset : offset + length].rstrip(b"\0")
             offset += length
-            self._arrived(None if mask & _IN_Q_OVERFLOW else os.fsdecode(name))
+            # Each by itself: one that fails must not take the rest of the batch with it.
+            loop.call_soon(self._tell, None if mask & _IN_Q_OVERFLOW else os.fsdecode(name))
+
+    def _tell(self, name: str | None) -> None:
+        if self._open:
+            self._arrived(name)

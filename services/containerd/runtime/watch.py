@@ -6,6 +6,7 @@ that an exit file is about to come.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,17 @@ from services.containerd.kernel import processes
 from services.containerd.kernel.inotify import Arrivals
 from services.containerd.lifecycle.messages import ConmonLost, Exited
 from services.containerd.runtime import conmon
+from services.kit import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.containerd.model.status import Run
     from services.containerd.runtime.layout import Layout
+
+_log = log.get(__name__)
+
+RETRY_S = 1.0
 
 
 class Watcher:
@@ -39,11 +45,16 @@ class Watcher:
         self._ended = ended
         self._init_died = init_died
         self._watched: dict[str, list[processes.Deaths]] = {}
+        self._unseen: dict[str, bool] = {}
+        """Runs that could not be looked at, and whether their conmon is gone."""
+        self._retry: asyncio.TimerHandle | None = None
         self._arrivals = Arrivals(layout.exits, self._arrived)
 
     def close(self) -> None:
         """Stop."""
         self._arrivals.close()
+        if self._retry is not None:
+            self._retry.cancel()
         for container_id in list(self._watched):
             self._forget(container_id)
 
@@ -76,19 +87,38 @@ class Watcher:
         return Exited(exit_code=code, oom_killed=oom, at=at)
 
     def _arrived(self, name: str | None) -> None:
-        if name is None:  # the kernel's queue overflowed
-            for container_id in list(self._watched):
-                self._arrived(container_id)
-        elif name in self._watched and (exit_ := self.exit_of(name)) is not None:
-            self._forget(name)
-            self._ended(name, exit_)
+        if name is not None:
+            self._examine(name, conmon_gone=False)
+            return
+        for container_id in list(self._watched):  # the kernel's queue overflowed
+            self._examine(container_id, conmon_gone=False)
 
     def _conmon_died(self, container_id: str) -> None:
-        self._arrived(container_id)
-        if container_id in self._watched:
+        self._examine(container_id, conmon_gone=True)
+
+    def _examine(self, container_id: str, *, conmon_gone: bool) -> None:
+        """Tell how a run ended, if it has. What cannot be seen now (no descriptor is left) is looked at again."""
+        if container_id not in self._watched:
+            return
+        try:
+            exit_ = self.exit_of(container_id)
+        except OSError as exc:
+            _log.error("exit_not_readable", container=container_id[:12], error=str(exc))
+            self._unseen[container_id] = conmon_gone or self._unseen.get(container_id, False)
+            if self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._look_again)
+            return
+        if exit_ is not None or conmon_gone:
             self._forget(container_id)
-            self._ended(container_id, ConmonLost())
+            self._ended(container_id, exit_ or ConmonLost())
+
+    def _look_again(self) -> None:
+        self._retry = None
+        unseen, self._unseen = self._unseen, {}
+        for container_id, conmon_gone in unseen.items():
+            self._examine(container_id, conmon_gone=conmon_gone)
 
     def _forget(self, container_id: str) -> None:
+        self._unseen.pop(container_id, None)
         for deaths in self._watched.pop(container_id, ()):
             deaths.close()
