@@ -8,6 +8,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from services.containerd import owned
 from services.containerd.lifecycle import faults, joining, messages
 from services.containerd.lifecycle.actor import Actor
 from services.containerd.logs import journald
@@ -128,7 +129,7 @@ class Engine:
                 )
             actor = self._actors[matching[0]] if matching else None
         if actor is None or not actor.visible:
-            raise errors.NotFound(f"no such container: {reference[:80]}", reason="CONTAINER_NOT_FOUND")
+            raise _no_such(reference)
         return actor
 
     async def clean_ups_done(self) -> bool:
@@ -177,17 +178,24 @@ class Engine:
         signals.number(resolve.stop_signal(spec, image))
         if name:
             await self._until_free(name)
-        # From here to `adopt` nothing is awaited: names and requests are checked and taken in one step.
+        making = self._made(name, spec, image, request_id)
+        return await owned.to_its_end(self._around.supervisor, making, "create")
+
+    async def _made(self, name: str, spec: ContainerSpec, image: ImageConfig, request_id: str) -> Actor:
+        # Until the record is being written nothing is awaited: names and requests are checked and taken in one step.
         if (again := self._repeated(request_id)) is not None:
             return await self._created(again)
+        if name:
+            self._check_free(name)
         ids = self.ids_for(spec)
         mounts = settle.settle(spec.mounts, image.volumes, self._sources(spec), self._new_id)
         actor = self.adopt(self._new_record(name, spec, image, mounts, request_id, ids))
-        try:
-            await self._around.store.insert(actor.record)
-        except BaseException:
-            self.forget(actor.record.id)
-            raise
+        async with actor.changing:  # who repeats the call waits here
+            try:
+                await self._around.store.insert(actor.record)
+            except BaseException:
+                self.forget(actor.record.id)
+                raise
         faults.reached("create.recorded")
         await actor.ask(lambda ask: messages.CreateAsked(ask=ask))
         return actor
@@ -273,18 +281,27 @@ class Engine:
     async def rename(self, actor: Actor, name: str) -> None:
         """Give it another name."""
         names.check(name)
-        if self._ids.get(name) == actor.record.id:
-            raise errors.Invalid(f"the container is named {name} already", reason="SPEC_INVALID")
-        await self._until_free(name)
-        old = actor.record.name
-        self._ids[name] = actor.record.id
-        try:
-            await actor.rewrite(name, actor.record.spec)
-        except BaseException:
-            del self._ids[name]
-            raise
-        self._ids.pop(old, None)
-        actor.tell(Action.RENAME, oldName=old)
+        await owned.to_its_end(self._around.supervisor, self._renamed(actor, name), "rename")
+
+    async def _renamed(self, actor: Actor, name: str) -> None:
+        async with actor.changing:
+            if self._ids.get(name) == actor.record.id:
+                raise errors.Invalid(f"the container is named {name} already", reason="SPEC_INVALID")
+            await self._until_free(name)
+            if self._actors.get(actor.record.id) is not actor:
+                raise _no_such(actor.record.name)
+            old = actor.record.name
+            self._ids[name] = actor.record.id
+            try:
+                await actor.rewrite(name, actor.record.spec)
+            except Exception:
+                del self._ids[name]
+                raise
+            self._ids.pop(old, None)
+            if self._actors.get(actor.record.id) is not actor:  # removed meanwhile: what it had is free
+                self._ids.pop(name, None)
+                raise _no_such(old)
+            actor.tell(Action.RENAME, oldName=old)
 
     def _pinned(self, spec: ContainerSpec) -> ContainerSpec:
         """Return the specification with other containers named by id: their names may change hands.
@@ -386,6 +403,10 @@ class Engine:
     async def _created(self, actor: Actor) -> Actor:
         """Return a container that an earlier call with the same request id makes, or has made."""
         if not actor.visible:
+            async with actor.changing:  # its record is on disk, or it is forgotten
+                pass
+            if self._actors.get(actor.record.id) is not actor:
+                raise errors.Unavailable("the creation has failed; try again", reason="CREATE_FAILED")
             await actor.ask(lambda ask: messages.CreateAsked(ask=ask))
         return actor
 
@@ -410,6 +431,9 @@ class Engine:
                     await leaving.gone()
         except TimeoutError:
             pass
+        self._check_free(name)
+
+    def _check_free(self, name: str) -> None:
         holder = self._named(name)
         if holder is not None:
             raise errors.AlreadyExists(
@@ -425,6 +449,10 @@ class Engine:
         record = actor.record
         name = signals.normalize(signal or resolve.stop_signal(record.spec, record.image))
         return name, resolve.stop_grace_s(record.spec) if grace_s is None else grace_s
+
+
+def _no_such(reference: str) -> errors.NotFound:
+    return errors.NotFound(f"no such container: {reference[:80]}", reason="CONTAINER_NOT_FOUND")
 
 
 def _is_leaving(actor: Actor) -> bool:

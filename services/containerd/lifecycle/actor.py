@@ -83,6 +83,8 @@ class Actor:
         self.record = record
         self.hub = hub
         self.control = control
+        self.changing = asyncio.Lock()
+        """Held by whoever changes name or specification."""
         self._around = around
         self._automaton = Automaton(
             record.spec, record.image, record.status, default_runtime=around.default_runtime

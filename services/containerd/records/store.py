@@ -93,7 +93,7 @@ class Store:
         """Write a new container.
 
         Raises:
-            errors.AlreadyExists: Its name is in use (NAME_IN_USE).
+            errors.AlreadyExists: Its name is in use (NAME_IN_USE), or its request id (REQUEST_ID_IN_USE).
         """
         row = (
             record.id,
@@ -112,6 +112,10 @@ class Store:
                 )
             )
         except sqlite3.IntegrityError as exc:
+            if "containers.request_id" in str(exc):
+                raise errors.AlreadyExists(
+                    "the request id was used for another container", reason="REQUEST_ID_IN_USE"
+                ) from exc
             raise errors.AlreadyExists(
                 f"the name {record.name} is in use by another container", reason="NAME_IN_USE"
             ) from exc

@@ -83,9 +83,13 @@ async def test_the_store(tmp_path: Path) -> None:
     try:
         first = Record(id="a" * 64, name="web", created_at=NOW, spec=FULL, request_id="r")
         await store.insert(first)
-        for twice in (replace(first, id="b" * 64, request_id=""), replace(first, id="b" * 64, name="other")):
-            with pytest.raises(errors.AlreadyExists):
+        for twice, reason in (
+            (replace(first, id="b" * 64, request_id=""), "NAME_IN_USE"),
+            (replace(first, id="b" * 64, name="other"), "REQUEST_ID_IN_USE"),
+        ):
+            with pytest.raises(errors.AlreadyExists) as refused:
                 await store.insert(twice)
+            assert refused.value.reason == reason
         second = Record(id="c" * 64, name="db", created_at=NOW)
         await store.insert(second)
         with pytest.raises(errors.AlreadyExists):
