@@ -54,6 +54,12 @@ _NOT_CHANGED: Mapping[str, Any] = {
 """Limits that `run` has and a running container keeps."""
 
 
+def _is_given(option: str) -> bool:
+    """Return whether an option is on the command line; an empty value is one, and changes nothing."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 @command()
 @add(_OPTIONS)
 @click.argument(
@@ -62,7 +68,7 @@ _NOT_CHANGED: Mapping[str, Any] = {
 @with_session
 def update(session: Session, containers: tuple[str, ...], **given: Any) -> int:
     """Update configuration of one or more containers."""
-    if not any(value not in (None, "", ()) for value in given.values()):
+    if not any(map(_is_given, given)):
         raise invalid("you must provide one or more flags when using this command")
     request = pb.UpdateContainerRequest(
         resources=limits.build({**_NOT_CHANGED, **given}),

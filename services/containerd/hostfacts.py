@@ -33,8 +33,17 @@ def read(hierarchies: Hierarchies) -> HostFacts:
         oom_score_adj_min=-1000 if _CAP_SYS_RESOURCE in held else _own_oom_score_adj(),
         apparmor=Path("/sys/kernel/security/apparmor/profiles").exists(),
         cpus=os.cpu_count() or 1,
+        cpus_online=_online("cpu"),
+        memory_nodes_online=_online("node"),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
+
+
+def _online(kind: str) -> str:
+    try:
+        return Path(f"/sys/devices/system/{kind}/online").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _status_mask(name: str) -> int:

@@ -36,6 +36,9 @@ class HostFacts:
     oom_score_adj_min: int = -1000
     """What a process of ours can have at least: without CAP_SYS_RESOURCE no less than the daemon."""
     cpus: int = 1
+    cpus_online: str = ""
+    """As the kernel lists them, such as "0-3,6"; empty where it is not known."""
+    memory_nodes_online: str = ""
     memory_bytes: int = 0
 
 
