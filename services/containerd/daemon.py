@@ -165,7 +165,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                 Parts(
                     engine=engine,
                     execs=Execs(machine, supervisor, clock, system.new_hex_id),
-                    updates=Updates(machine, sandboxes, control),
+                    updates=Updates(machine, sandboxes, control, supervisor),
                     machine=machine,
                     images=images,
                     events=events,

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from services.containerd import owned
 from services.containerd.lifecycle import messages
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.model import check
+from services.containerd.model import ports as published
 from services.containerd.model.events import Action
 from services.containerd.model.spec import Resources
 from services.containerd.model.status import Phase
 from services.containerd.ocispec import resources
 from services.containerd.rootfs import devices
 from services.containerd.runtime import oci_cli
-from services.kit import atomic, errors
+from services.kit import atomic, errors, log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from services.containerd.cgroups.control import Control
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.model.spec import ContainerSpec, PortBinding, RestartPolicy
     from services.containerd.neighbours.sandboxes import Sandboxes
+    from services.kit.tasks import Supervisor
+
+_log = log.get(__name__)
 
 UPDATE_TIMEOUT_S = 30.0
+START_WAIT_S = 150.0
+"""How long a container that is starting is waited for."""
+_POLL_S = 0.02
+_DISCARDED: Mapping[str, str] = {
+    "host": "Published ports are discarded when using host network mode",
+    "none": "Published ports are discarded: the container has no network",
+}
+"""What netd says of them at a start, by network."""
 _LIVE_FIELDS = frozenset(
     {
         "memory_bytes",
@@ -60,56 +79,95 @@ def merged(old: Resources, new: Resources) -> Resources:
     fixed = sorted(changed.keys() - _LIVE_FIELDS)
     if fixed:
         raise errors.Invalid(f"{fixed[0]} cannot be changed: make a new container", reason="SPEC_INVALID")
-    if "nano_cpus" in changed:
-        changed |= {"cpu_period_us": 0, "cpu_quota_us": 0}
-    elif changed.keys() & {"cpu_period_us", "cpu_quota_us"}:
-        changed["nano_cpus"] = 0
+    _refuse_both_ways(old, changed)
+    if "nano_cpus" in changed or changed.get("cpu_quota_us") == -1:
+        changed = {"cpu_quota_us": 0, "cpu_period_us": 0, "nano_cpus": 0} | changed
     return replace(old, **changed)
 
 
-class Updates:
-    """Changes containers. The record is written first; when the change fails it is taken back."""
+def _refuse_both_ways(old: Resources, changed: Mapping[str, object]) -> None:
+    """Refuse processor time limited both ways, at once or one after the other; -1 lifts either."""
+    quota = changed.get("cpu_quota_us", 0)
+    for field, flag in (("cpu_quota_us", "CPU Quota"), ("cpu_period_us", "CPU Period")):
+        if field in changed and "nano_cpus" in changed:
+            raise _conflict(f"Nano CPUs and {flag} cannot both be set")
+        if changed.get(field, 0) not in (0, -1) and old.nano_cpus and quota != -1:
+            raise _conflict(f"{flag} cannot be updated as NanoCPUs has already been set")
+        if "nano_cpus" in changed and getattr(old, field) > 0 and old.cpu_quota_us != -1:
+            raise _conflict(f"Nano CPUs cannot be updated as {flag} has already been set")
 
-    def __init__(self, machine: Machine, sandboxes: Sandboxes, control: Control) -> None:
+
+def _conflict(what: str) -> errors.Invalid:
+    return errors.Invalid(f"Conflicting options: {what}", reason="SPEC_INVALID")
+
+
+class Updates:
+    """Changes containers, each one change at a time and to its end.
+
+    The record is written first; when the change fails it is taken back, and what was done is undone as far as can be.
+    """
+
+    def __init__(
+        self, machine: Machine, sandboxes: Sandboxes, control: Control, supervisor: Supervisor
+    ) -> None:
         self._machine = machine
         self._control = control
         self._sandboxes = sandboxes
+        self._supervisor = supervisor
 
     async def limits(self, actor: Actor, new: Resources, restart: RestartPolicy | None) -> tuple[str, ...]:
         """Change limits and restart policy; return warnings."""
-        old = actor.record.spec
-        wanted = replace(old, resources=merged(old.resources, new), restart=restart or old.restart)
-        check.check(wanted)
-        resources.check(wanted.resources, self._machine.host)
-        await actor.rewrite(actor.record.name, wanted)
-        warnings: tuple[str, ...] = ()
-        try:
-            if wanted.resources != old.resources and actor.status.phase is Phase.UP:
-                warnings = await self._apply(actor, wanted)
-        except BaseException:
-            await actor.rewrite(actor.record.name, old)
-            raise
-        actor.tell(Action.UPDATE)
-        return warnings
+        return await owned.to_its_end(self._supervisor, self._limits(actor, new, restart), "update")
 
     async def ports(
         self, actor: Actor, add: tuple[PortBinding, ...], remove: tuple[PortBinding, ...]
-    ) -> None:
-        """Change published ports."""
-        old = actor.record.spec
-        gone = {_key(port) for port in remove}
-        kept = tuple(port for port in old.network.ports if _key(port) not in gone)
-        wanted = replace(old, network=replace(old.network, ports=(*kept, *add)))
-        check.check(wanted)
-        await actor.rewrite(actor.record.name, wanted)
-        try:
-            if actor.status.phase is Phase.UP:
-                bound = await self._sandboxes.update_ports(actor.record.id, wanted, actor.record.image)
-                await actor.ask(lambda ask: messages.PortsChanged(ask=ask, ports=bound))
-        except BaseException:
-            await actor.rewrite(actor.record.name, old)
-            raise
-        actor.tell(Action.UPDATE)
+    ) -> tuple[str, ...]:
+        """Change published ports; return warnings."""
+        return await owned.to_its_end(self._supervisor, self._ports(actor, add, remove), "update of ports")
+
+    async def _limits(self, actor: Actor, new: Resources, restart: RestartPolicy | None) -> tuple[str, ...]:
+        async with actor.changing:
+            old = actor.record.spec
+            wanted = replace(old, resources=merged(old.resources, new), restart=restart or old.restart)
+            check.check(wanted)
+            resources.check(wanted.resources, self._machine.host)
+            await actor.rewrite(actor.record.name, wanted)
+            warnings: tuple[str, ...] = ()
+            try:
+                if wanted.resources != old.resources and await _runs(actor):
+                    warnings = await self._apply(actor, wanted)
+            except Exception:
+                await actor.rewrite(actor.record.name, old)
+                with _undoing(actor):
+                    await self._apply(actor, old)
+                raise
+            actor.tell(Action.UPDATE)
+            return warnings
+
+    async def _ports(
+        self, actor: Actor, add: tuple[PortBinding, ...], remove: tuple[PortBinding, ...]
+    ) -> tuple[str, ...]:
+        async with actor.changing:
+            old = actor.record.spec
+            kept = functools.reduce(published.without, remove, old.network.ports)
+            wanted = replace(old, network=replace(old.network, ports=(*kept, *add)))
+            check.check(wanted)
+            await actor.rewrite(actor.record.name, wanted)
+            discarded = _DISCARDED.get(old.network.mode)
+            try:
+                if discarded is None and await _runs(actor):
+                    await self._publish(actor, wanted)
+            except Exception:
+                await actor.rewrite(actor.record.name, old)
+                with _undoing(actor):
+                    await self._publish(actor, old)
+                raise
+            actor.tell(Action.UPDATE)
+            return (discarded,) if discarded is not None and add else ()
+
+    async def _publish(self, actor: Actor, spec: ContainerSpec) -> None:
+        bound = await self._sandboxes.update_ports(actor.record.id, spec, actor.record.image)
+        await actor.ask(lambda ask: messages.PortsChanged(ask=ask, ports=bound))
 
     async def _apply(self, actor: Actor, spec: ContainerSpec) -> tuple[str, ...]:
         machine = self._machine
@@ -125,10 +183,31 @@ class Updates:
         )
         if code != 0:
             raise errors.FailedPrecondition(oci_cli.explain(output), reason="RUNTIME_FAILED")
+        cgroup = cgroup_path(actor.record, machine.cgroup_parent)
         if spec.resources.pids_max < 0:
-            self._control.lift_pids(cgroup_path(actor.record, machine.cgroup_parent))
+            self._control.lift_pids(cgroup)
+        if spec.resources.cpu_quota_us < 0:
+            self._control.lift_cpu_quota(cgroup)
         return tuple(warnings)
 
 
-def _key(port: PortBinding) -> tuple[int, str, str]:
-    return port.container_port, port.protocol or "tcp", port.host_ip
+async def _runs(actor: Actor) -> bool:
+    """Return whether there is a run to change; one that is just starting took the specification as it was."""
+    try:
+        async with asyncio.timeout(START_WAIT_S):
+            while actor.status.phase is Phase.STARTING:  # noqa: ASYNC110 (a phase tells nobody of its end)
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise errors.Unavailable(
+            f"container {actor.record.name} is still starting; try again", reason="CONTAINER_BUSY"
+        ) from None
+    return actor.status.phase is Phase.UP
+
+
+@contextlib.contextmanager
+def _undoing(actor: Actor) -> Iterator[None]:
+    """Try to take a change back that failed: the failure is what the user hears of."""
+    try:
+        yield
+    except (errors.BeeyardError, OSError) as exc:
+        _log.warning("update_not_undone", container=actor.record.id[:12], error=str(exc))

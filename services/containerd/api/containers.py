@@ -226,7 +226,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
                 tuple(spec_from_pb.port(port) for port in ports)
                 for ports in (request.publish_add, request.publish_remove)
             )
-            await self._updates.ports(actor, add, remove)
+            warnings += await self._updates.ports(actor, add, remove)
         return pb.UpdateContainerResponse(warnings=warnings)
 
     async def ListProcesses(

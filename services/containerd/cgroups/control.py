@@ -99,6 +99,14 @@ class Control:
         if directory is not None:
             (directory / "pids.max").write_text("max", encoding="ascii")
 
+    def lift_cpu_quota(self, cgroup: str) -> None:
+        """Take the limit of processor time from a group: crun's update does not know how to say it on v1."""
+        directory = self._hierarchies.directory("cpu", cgroup)
+        if directory is not None and self._hierarchies.version == 1:
+            (directory / "cpu.cfs_quota_us").write_text("-1", encoding="ascii")
+        elif directory is not None:
+            (directory / "cpu.max").write_text("max", encoding="ascii")
+
     async def kill(self, cgroup: str) -> None:
         """Kill everything in the group and wait until it is empty or the kernel holds on to something.
 

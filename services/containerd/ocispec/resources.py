@@ -100,7 +100,7 @@ def _cpu(resources: Resources) -> Section:
     quota, period = cpu_quota(resources)
     candidates: dict[str, int | str] = {
         "shares": resources.cpu_shares,
-        "quota": quota,
+        "quota": max(quota, 0),  # -1, no limit, is what a new group has; crun cannot say it on v1
         "period": period,
         "realtimeRuntime": resources.cpu_rt_runtime_us,
         "realtimePeriod": resources.cpu_rt_period_us,
@@ -169,9 +169,16 @@ def _check_cpu(resources: Resources, host: HostFacts) -> None:
         raise _invalid(
             f"cpu-quota {resources.cpu_quota_us} is below the minimum of {_CPU_QUOTA_MIN_US} microseconds"
         )
-    for flag, text in (("cpuset-cpus", resources.cpuset_cpus), ("cpuset-mems", resources.cpuset_mems)):
-        if text:
-            parse_set(text, flag)
+    for flag, what, text, available in (
+        ("cpuset-cpus", "CPUs", resources.cpuset_cpus, host.cpus_online),
+        ("cpuset-mems", "memory nodes", resources.cpuset_mems, host.memory_nodes_online),
+    ):
+        if text and (missing := parse_set(text, flag)) and available:
+            missing -= parse_set(available, flag)
+            if missing:
+                raise _invalid(
+                    f"Requested {what} are not available - requested {text}, available: {available}"
+                )
 
 
 def parse_set(text: str, flag: str) -> frozenset[int]:

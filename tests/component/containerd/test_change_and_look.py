@@ -37,6 +37,22 @@ async def test_limits_change_while_it_runs(own_each: Yard) -> None:
     assert limit(own_each, container, "memory.memsw.limit_in_bytes") == str(192 << 20)
     assert limit(own_each, container, "cpu.cfs_quota_us") == "25000"
     assert limit(own_each, container, "pids.max") == "9"
+    await update(own_each, container, resources=spec_pb2.Resources(cpu_quota_us=-1))
+    assert limit(own_each, container, "cpu.cfs_quota_us") == "-1"
+    await asyncio.gather(
+        update(own_each, container, resources=spec_pb2.Resources(cpu_shares=300)),
+        client.call(
+            own_each.stub.RenameContainer(pb.RenameContainerRequest(container=container, new_name="aa"))
+        ),
+        client.call(
+            own_each.stub.RenameContainer(pb.RenameContainerRequest(container=container, new_name="bb"))
+        ),
+        update(own_each, container, resources=spec_pb2.Resources(blkio_weight=0, cpu_period_us=50_000)),
+    )
+    changed = (await own_each.get(container)).spec
+    assert (changed.resources.cpu_shares, changed.resources.cpu_period_us) == (300, 50_000)
+    other = "aa" if changed.name == "bb" else "bb"
+    assert await own_each.create("true", name=other), "a name that was given up is free"
     always = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_ALWAYS)
     await update(own_each, container, restart=always)
     found = (await own_each.get(container)).spec
@@ -49,6 +65,18 @@ async def test_limits_change_while_it_runs(own_each: Yard) -> None:
     await own_each.kill_daemon()
     await own_each.start_daemon()
     assert (await own_each.get(container)).spec == found
+
+
+async def test_limits_change_while_it_starts(one: Yard) -> None:
+    container = await one.create("sleep", "1000", resources=spec_pb2.Resources(memory_bytes=64 << 20))
+    starting = asyncio.ensure_future(one.start(container))
+    async with asyncio.timeout(10):
+        while container not in one.netd.sandboxes:
+            await asyncio.sleep(0.001)
+    await update(one, container, resources=spec_pb2.Resources(memory_bytes=128 << 20))
+    await starting
+    assert limit(one, container, "memory.limit_in_bytes") == str(128 << 20)
+    await one.remove(container)
 
 
 async def test_ports_change_while_it_runs(one: Yard) -> None:
@@ -64,11 +92,13 @@ async def test_ports_change_while_it_runs(one: Yard) -> None:
     await update(
         one, response.id,
         publish_add=[spec_pb2.PortBinding(host_port=82, container_port=90)],
-        publish_remove=[spec_pb2.PortBinding(container_port=80)],
+        publish_remove=[spec_pb2.PortBinding(host_port=81, container_port=80)],
     )  # fmt: skip
     assert [port.host_port for port in one.netd.sandboxes[response.id].ports] == [82]
     shown = (await one.get(response.id)).status.network.ports
     assert [(port.host_port, port.container_port) for port in shown] == [(82, 90)]
+    with pytest.raises(errors.NotFound, match="84:91/tcp"):
+        await update(one, response.id, publish_remove=[spec_pb2.PortBinding(host_port=84, container_port=91)])
     one.netd.failure = errors.AlreadyExists("port 83 is in use", reason="PORT_IN_USE")
     with pytest.raises(errors.AlreadyExists):
         await update(one, response.id, publish_add=[spec_pb2.PortBinding(host_port=83, container_port=91)])
