@@ -144,9 +144,15 @@ class Probes:
         command = oci_cli.execute(
             flavour, machine.layout.runtime_root, record.id, process=process, pidfile=bundle.health_pidfile
         )
-        runtime = await machine.spawners[flavour.private_namespace].start(
-            null.wrap(command, bundle), stdout=output_fd, stderr=output_fd
-        )
+        # Not /dev/null: up to 1.14, crun gives it to the container's user, with whom it is the node's own.
+        stdin, end = os.pipe2(os.O_CLOEXEC)
+        os.close(end)
+        try:
+            runtime = await machine.spawners[flavour.private_namespace].start(
+                null.wrap(command, bundle), stdin=stdin, stdout=output_fd, stderr=output_fd
+            )
+        finally:
+            os.close(stdin)
         cgroup = cgroup_path(record, machine.cgroup_parent)
         return _Running(runtime=runtime, cgroup=cgroup, pidfile=bundle.health_pidfile)
 

@@ -102,16 +102,19 @@ async def test_it_passes_fails_and_recovers(each: Yard) -> None:
 
 
 async def test_it_runs_as_the_container_does(each: Yard) -> None:
+    before = os.stat("/dev/null")
     container = await each.create(
         "sleep",
         "100",
         user="alice",
         env=["A=b"],
         working_dir="/usr/local",
-        health=check("CMD", "sh", "-c", "id -un; pwd; echo $A $FROM_IMAGE"),
+        health=check("CMD", "sh", "-c", "id -un; pwd; echo $A $FROM_IMAGE; cat"),
     )
     await each.start(container)
     assert (await until_checked(each, container)).output == "alice\n/usr/local\nb 1\n"
+    after = os.stat("/dev/null")
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
 async def test_a_late_check_is_killed_with_its_children(each: Yard) -> None:
