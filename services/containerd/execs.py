@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.containerd import execs_left
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.actor import Exit
 from services.containerd.model.events import Action
@@ -26,6 +28,8 @@ from services.containerd.userns import null
 from services.kit import atomic, errors
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.ocispec.facts import Section
@@ -109,7 +113,7 @@ class Execs:
         exec_id = self._new_id()
         directory = self._machine.layout.bundle(actor.record.id).path / conmon_exec.DIRECTORY / exec_id
         async with contextlib.AsyncExitStack() as opened:
-            opened.callback(shutil.rmtree, directory, ignore_errors=True)
+            opened.push(functools.partial(self._remove, directory))
             actor.tell(Action.EXEC_CREATE, detail=" ".join(request.argv), execID=exec_id)
             async with self._slots:
                 try:
@@ -143,6 +147,25 @@ class Execs:
         self._sessions[exec_id] = session
         actor.tell(Action.EXEC_START, detail=" ".join(request.argv), execID=exec_id)
         return session
+
+    def _remove(
+        self,
+        directory: Path,
+        _kind: type[BaseException] | None,
+        exc: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Remove the directory of an exec. When its start was given up, its conmon may be writing there yet."""
+        reported = exc is None or isinstance(exc, errors.FailedPrecondition)
+        if reported or not (directory / conmon_exec.LOG_FILE).exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            return
+        with contextlib.suppress(errors.BeeyardError):  # the daemon ends: the next one removes it
+            self._supervisor.spawn(
+                execs_left.remove_when_ended(directory),
+                f"remains of exec {directory.name[:12]}",
+                critical=False,
+            )
 
     async def _begin(
         self, actor: Actor, request: ExecRequest, directory: Path, running: ExecProcess, hub: Hub

@@ -29,9 +29,8 @@ def clear(layout: Layout, supervisor: Supervisor) -> None:
     """Remove the directories of execs that have ended, and see to those that run. Before one is started."""
     directories = [
         directory
-        for bundle in layout.bundles.iterdir()
-        if (bundle / conmon_exec.DIRECTORY).is_dir()
-        for directory in (bundle / conmon_exec.DIRECTORY).iterdir()
+        for bundle in _entries(layout.bundles)
+        for directory in _entries(bundle / conmon_exec.DIRECTORY)
     ]
     if not directories:
         return
@@ -50,6 +49,27 @@ def clear(layout: Layout, supervisor: Supervisor) -> None:
     _log.info("execs_left", found=len(directories), running=running)
 
 
+async def remove_when_ended(directory: Path) -> None:
+    """Remove the directory of an exec whose start was given up, when its conmon, that writes there, has ended."""
+    while fds := await asyncio.to_thread(_hold_all, str(directory)):
+        await _ended(fds)
+    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+
+def _hold_all(directory: str) -> list[int]:
+    """Return pidfds of what works in a directory: conmon, or what is about to become it."""
+    found = [pid for pid, arguments in processes.command_lines() if directory in arguments]
+    return [fd for pid in found if (fd := _hold(pid)) is not None]
+
+
+def _entries(directory: Path) -> list[Path]:
+    """Return what is in a directory; runs are taken down at the same time."""
+    try:
+        return list(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _hold(pid: int) -> int | None:
     process = processes.reference(pid)
     return processes.open_fd(process) if process is not None else None
@@ -57,9 +77,14 @@ def _hold(pid: int) -> int | None:
 
 async def _remove_after(directory: Path, fds: list[int]) -> None:
     """Wait for all processes (a conmon that is just starting is two), then remove."""
+    await _ended(fds)
+    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+
+async def _ended(fds: list[int]) -> None:
+    """Return when all processes have ended; closes the pidfds."""
     with contextlib.ExitStack() as opened:
         for fd in fds:
             opened.callback(os.close, fd)
         for fd in fds:
             await processes.wait_fd(fd)
-    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

@@ -31,6 +31,8 @@ START_TIMEOUT_S = 60.0
 DIRECTORY = "exec"
 """Below a container's bundle; holds a directory per exec."""
 PROCESS_FILE = "process.json"
+LOG_FILE = "conmon.log"
+"""Is there as soon as conmon may be."""
 
 
 def argv(
@@ -88,9 +90,11 @@ class ExecProcess:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        sync_read, self._sync_write = os.pipe2(os.O_CLOEXEC)
-        attach_read, self._attach_write = os.pipe2(os.O_CLOEXEC)
-        self._start_read, self._start_write = os.pipe2(os.O_CLOEXEC)
+        with contextlib.ExitStack() as on_failure:  # there may be descriptors for a part of them only
+            sync_read, self._sync_write = _pipe(on_failure)
+            attach_read, self._attach_write = _pipe(on_failure)
+            self._start_read, self._start_write = _pipe(on_failure)
+            on_failure.pop_all()
         self._sync = conmon.LineReader(sync_read)
         self._attach = conmon.LineReader(attach_read)
         self._children = [self._sync_write, self._attach_write, self._start_read]
@@ -113,9 +117,7 @@ class ExecProcess:
             errors.Internal: conmon failed.
         """
         try:
-            errors_fd = os.open(
-                self._directory / "conmon.log", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            errors_fd = os.open(self._directory / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             raise _container_gone() from None
         try:
@@ -179,10 +181,17 @@ class ExecProcess:
 
     def _failed(self) -> errors.BeeyardError:
         try:
-            said = (self._directory / "conmon.log").read_text(encoding="utf-8", errors="replace").strip()
+            said = (self._directory / LOG_FILE).read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             return _container_gone()
         return errors.Internal(f"conmon failed: {said or 'it ended without a word'}", reason="CONMON_FAILED")
+
+
+def _pipe(opened: contextlib.ExitStack) -> tuple[int, int]:
+    ends = os.pipe2(os.O_CLOEXEC)
+    for fd in ends:
+        opened.callback(os.close, fd)
+    return ends
 
 
 def _container_gone() -> errors.FailedPrecondition:
