@@ -166,6 +166,7 @@ def _network_settings(container: pb.Container) -> dict[str, Any]:
             "GwPriority": 0,
             "MacAddress": endpoint.mac,
             "NetworkID": endpoint.network_id,
+            "EndpointID": endpoint.id,
             "Gateway": endpoint.gateway,
             "IPAddress": endpoint.ip,
             "IPPrefixLen": endpoint.prefix_length,

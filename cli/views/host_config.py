@@ -63,6 +63,8 @@ def build(container: container_pb2.Container) -> dict[str, Any]:
         "DeviceRequests": None,
         "Init": spec.init,
         **_isolation(spec.security),
+        "MaskedPaths": list(container.masked_paths) or None,
+        "ReadonlyPaths": list(container.readonly_paths) or None,
         **_limits(spec.resources),
     }
 
@@ -107,8 +109,6 @@ def _isolation(security: pb.Security) -> dict[str, Any]:
             for device in security.devices
         ],
         "DeviceCgroupRules": list(security.device_cgroup_rules) or None,
-        "MaskedPaths": [] if security.systempaths_unconfined else list(security.masked_paths),
-        "ReadonlyPaths": [] if security.systempaths_unconfined else list(security.readonly_paths),
     }
 
 

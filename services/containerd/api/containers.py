@@ -21,6 +21,7 @@ from services.containerd.api.observe import Observing
 from services.containerd.logs import files as log_files
 from services.containerd.logs import options as log_options
 from services.containerd.model.status import State
+from services.containerd.ocispec.linux import closed_paths
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -168,10 +169,13 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
     async def GetContainer(
         self, request: pb.GetContainerRequest, context: Context
     ) -> pb.GetContainerResponse:
-        container = self._to_pb(self._engine.find(request.container))
+        actor = self._engine.find(request.container)
+        container = self._to_pb(actor)
         if request.size:
             await self._measure([container])
         container.exec_ids[:] = self._execs.of(container.id)
+        masked, read_only = closed_paths(actor.record.spec.security, self._machine.host)
+        container.masked_paths[:], container.readonly_paths[:] = masked, read_only
         return pb.GetContainerResponse(container=container)
 
     async def ListContainers(

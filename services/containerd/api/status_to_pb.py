@@ -138,6 +138,7 @@ def _network(network: NetworkStatus) -> container_pb2.NetworkStatus:
         netns_path=network.netns_path,
         endpoints=[
             container_pb2.EndpointStatus(
+                id=endpoint.id,
                 network=endpoint.network,
                 network_id=endpoint.network_id,
                 ip=endpoint.ip,

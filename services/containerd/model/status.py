@@ -91,6 +91,7 @@ class ProcessRef:
 class EndpointStatus:
     """The container's place in one network."""
 
+    id: str = ""
     network: str = ""
     network_id: str = ""
     ip: str = ""

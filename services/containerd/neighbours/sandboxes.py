@@ -143,6 +143,7 @@ def _status(sandbox: sandbox_pb2.Sandbox) -> NetworkStatus:
 
 def _endpoint(endpoint: network_pb2.EndpointState) -> EndpointStatus:
     return EndpointStatus(
+        id=endpoint.id,
         network=endpoint.network,
         network_id=endpoint.network_id,
         ip=endpoint.ip,

@@ -9,7 +9,7 @@ from services.containerd.ocispec import devices, resources
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.containerd.model.spec import ContainerSpec
+    from services.containerd.model.spec import ContainerSpec, Security
     from services.containerd.ocispec.facts import BoundFile, HostFacts, Placement, Section
 
 # Docker's lists. /proc/acpi let a container cut the host's power (CVE-2018-10892); powercap and thermal_throttle leak
@@ -56,12 +56,22 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> tuple
     sysctls = _sysctls(spec, placement)
     if sysctls:
         built["sysctl"] = sysctls
-    if not (security.privileged or security.systempaths_unconfined):
-        built["maskedPaths"] = [*MASKED_PATHS, *_thermal(host), *security.masked_paths]
-        built["readonlyPaths"] = [*READ_ONLY_PATHS, *security.read_only_paths]
+    masked, read_only = closed_paths(security, host)
+    if masked or read_only:
+        built["maskedPaths"], built["readonlyPaths"] = masked, read_only
     if placement.seccomp is not None:
         built["seccomp"] = placement.seccomp.section
     return built, warnings
+
+
+def closed_paths(security: Security, host: HostFacts) -> tuple[list[str], list[str]]:
+    """Return the paths that are masked, and those that are read-only."""
+    if security.privileged or security.systempaths_unconfined:
+        return [], []
+    return (
+        [*MASKED_PATHS, *_thermal(host), *security.masked_paths],
+        [*READ_ONLY_PATHS, *security.read_only_paths],
+    )
 
 
 def _namespaces(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[Section]:

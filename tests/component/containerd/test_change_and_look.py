@@ -29,6 +29,7 @@ def limit(yard: Yard, container: str, name: str) -> str:
 async def test_limits_change_while_it_runs(own_each: Yard) -> None:
     container = await own_each.create("sleep", "1000", resources=spec_pb2.Resources(memory_bytes=64 << 20))
     await own_each.start(container)
+    assert "/proc/kcore" in (await own_each.get(container)).masked_paths
     bigger = spec_pb2.Resources(
         memory_bytes=96 << 20, memory_swap_bytes=192 << 20, nano_cpus=250_000_000, pids_limit=9
     )

@@ -784,6 +784,8 @@ class Container(message.Message):
     MOUNT_POINTS_FIELD_NUMBER: builtins.int
     EXEC_IDS_FIELD_NUMBER: builtins.int
     SIZE_LOG_BYTES_FIELD_NUMBER: builtins.int
+    MASKED_PATHS_FIELD_NUMBER: builtins.int
+    READONLY_PATHS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """64 hex digits."""
     name: builtins.str
@@ -826,6 +828,14 @@ class Container(message.Message):
     def exec_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of the execs that run in it."""
 
+    @builtins.property
+    def masked_paths(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Paths that it sees empty, defaults included. Of one container only (GetContainer), as the next."""
+
+    @builtins.property
+    def readonly_paths(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Paths that it cannot write to, defaults included."""
+
     def __init__(
         self,
         *,
@@ -844,10 +854,12 @@ class Container(message.Message):
         mount_points: abc.Iterable[MountPoint] | None = ...,
         exec_ids: abc.Iterable[builtins.str] | None = ...,
         size_log_bytes: builtins.int = ...,
+        masked_paths: abc.Iterable[builtins.str] | None = ...,
+        readonly_paths: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "mount_points", b"mount_points", "name", b"name", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "masked_paths", b"masked_paths", "mount_points", b"mount_points", "name", b"name", "readonly_paths", b"readonly_paths", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1138,6 +1150,7 @@ class EndpointStatus(message.Message):
     GATEWAY_FIELD_NUMBER: builtins.int
     MAC_FIELD_NUMBER: builtins.int
     ALIASES_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
     network: builtins.str
     """Name of the network."""
     network_id: builtins.str
@@ -1150,6 +1163,8 @@ class EndpointStatus(message.Message):
     """Gateway; empty if none."""
     mac: builtins.str
     """MAC address."""
+    id: builtins.str
+    """Id of the endpoint: 64 hex digits."""
     @builtins.property
     def aliases(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names it has there."""
@@ -1164,10 +1179,11 @@ class EndpointStatus(message.Message):
         gateway: builtins.str = ...,
         mac: builtins.str = ...,
         aliases: abc.Iterable[builtins.str] | None = ...,
+        id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "gateway", b"gateway", "ip", b"ip", "mac", b"mac", "network", b"network", "network_id", b"network_id", "prefix_length", b"prefix_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["aliases", b"aliases", "gateway", b"gateway", "id", b"id", "ip", b"ip", "mac", b"mac", "network", b"network", "network_id", b"network_id", "prefix_length", b"prefix_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

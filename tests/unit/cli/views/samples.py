@@ -108,6 +108,8 @@ def container() -> pb.Container:
                 anonymous=True,
             ),
         ],
+        masked_paths=["/proc/kcore"],
+        readonly_paths=["/proc/sys"],
         status=pb.ContainerStatus(
             state=pb.CONTAINER_STATE_RUNNING,
             pid=4242,
@@ -123,6 +125,7 @@ def container() -> pb.Container:
                     pb.EndpointStatus(
                         network="bridge",
                         network_id="f" * 64,
+                        id="e" * 64,
                         ip="172.17.0.2",
                         prefix_length=16,
                         gateway="172.17.0.1",
