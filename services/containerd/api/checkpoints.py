@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api.status_to_pb import timestamp
 from services.containerd.checkpoint import store
+from services.containerd.model.status import Phase
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from services.containerd.lifecycle.bring_up import Machine
 
 SETTLE_TIMEOUT_S: Final = 600.0
+REMOVE_WAIT_S: Final = 30.0
+IMPORT_MEMORIES_MAX: Final = 4
 
 
 class Checkpoints:
@@ -96,13 +100,49 @@ class Checkpoints:
             raise errors.Invalid("the first request is `spec`", reason="SPEC_INVALID")
         actor = self._engine.find(opening.spec.container)
         path = self._path(actor, opening.spec.checkpoint, "")
-        await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent) as archive:
-            async for request in requests:
-                await asyncio.to_thread(archive.write, request.chunk)
-            archive.seek(0)
-            await asyncio.to_thread(store.unpack, archive, path)
+        if actor.status.phase in (Phase.PREPARING, Phase.REMOVING):
+            raise _gone(actor)
+        try:
+            await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent) as archive:
+                await self._received(requests, archive)
+                await asyncio.to_thread(store.unpack, archive, path)
+        except FileNotFoundError as exc:
+            raise _gone(actor) from exc
+        finally:
+            await self._sweep(actor)
         return pb.ImportCheckpointResponse()
+
+    async def _received(
+        self, requests: AsyncIterator[pb.ImportCheckpointRequest], archive: IO[bytes]
+    ) -> None:
+        """Write down what is sent: the images of processes, which are no larger than what they can have."""
+        limit = IMPORT_MEMORIES_MAX * self._machine.host.memory_bytes
+        async for request in requests:
+            if archive.tell() + len(request.chunk) > limit:
+                raise errors.Exhausted(
+                    f"the checkpoint is larger than {limit} bytes, {IMPORT_MEMORIES_MAX} times the memory of this node",
+                    reason="ARCHIVE_TOO_LARGE",
+                )
+            await asyncio.to_thread(archive.write, request.chunk)
+        archive.seek(0)
+
+    async def _sweep(self, actor: Actor) -> None:
+        """Take away what came for a container that was removed meanwhile.
+
+        Raises:
+            errors.NotFound: It was (CONTAINER_NOT_FOUND).
+        """
+        container_id = actor.record.id
+        if actor.status.phase is Phase.REMOVING:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REMOVE_WAIT_S):
+                    await actor.gone()
+        if self._engine.get(container_id) is not actor:
+            await asyncio.to_thread(
+                shutil.rmtree, self._machine.layout.directory(container_id), ignore_errors=True
+            )
+            raise _gone(actor)
 
     async def support(self, request: pb.GetCheckpointSupportRequest) -> pb.GetCheckpointSupportResponse:
         """Tell what the probe found."""
@@ -121,3 +161,7 @@ class Checkpoints:
     def _path(self, actor: Actor, name: str, directory: str) -> Path:
         store.check_name(name)
         return self._directory(actor, directory) / name
+
+
+def _gone(actor: Actor) -> errors.NotFound:
+    return errors.NotFound(f"no such container: {actor.record.name}", reason="CONTAINER_NOT_FOUND")

@@ -37,6 +37,7 @@ class Checkpointer:
         Raises:
             errors.AlreadyExists: CHECKPOINT_EXISTS.
             errors.FailedPrecondition: CHECKPOINT_FAILED; the processes run on.
+            errors.Internal: CHECKPOINT_INCOMPLETE; they do not, if they were not to: what was written is kept.
         """
         machine, path = self._machine, Path(directory)
         flavour = machine.flavours.get(record.status.runtime)
@@ -47,6 +48,8 @@ class Checkpointer:
         partial = await asyncio.to_thread(store.make_room, path)
         work = machine.layout.bundle(record.id).path / "criu"
         try:
+            description = store.Description(runtime=flavour.name, created_at=self._clock.now().isoformat())
+            await asyncio.to_thread(store.write_description, partial, description)
             work.mkdir(mode=0o700, exist_ok=True)
             command = oci_cli.checkpoint(
                 flavour,
@@ -64,13 +67,21 @@ class Checkpointer:
                 raise errors.FailedPrecondition(
                     f"container {record.name} cannot be checkpointed: {why}", reason="CHECKPOINT_FAILED"
                 )
-            faults.reached("checkpoint.made")
-            description = store.Description(runtime=flavour.name, created_at=self._clock.now().isoformat())
-            await asyncio.to_thread(store.complete, path, description)
-            faults.reached("checkpoint.named")
         except BaseException:
             await asyncio.to_thread(store.discard, path)
             raise
+        faults.reached("checkpoint.made")
+        try:
+            await asyncio.to_thread(store.complete, path)
+        except OSError as exc:
+            if leave_running:
+                await asyncio.to_thread(store.discard, path)
+            kept = "" if leave_running else f"; what was written of it is kept as {partial}"
+            raise errors.Internal(
+                f"the checkpoint of container {record.name} is not safely on the disk: {exc}{kept}",
+                reason="CHECKPOINT_INCOMPLETE",
+            ) from exc
+        faults.reached("checkpoint.named")
 
 
 def _why(dump_log: Path, output: str) -> str:

@@ -12,7 +12,7 @@ import re
 import shutil
 import tarfile
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final
 
 from services.kit import atomic, errors
@@ -25,6 +25,7 @@ DESCRIPTION: Final = "beeyard.json"
 CHUNK_BYTES: Final = 1 << 20
 FILES_MAX: Final = 100_000
 """Of one checkpoint: a file for each process and each memory map, some more."""
+_YEARS: Final = (1970, 9000)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 
 
@@ -74,10 +75,14 @@ def make_room(path: Path) -> Path:
     return partial
 
 
-def complete(path: Path, description: Description) -> None:
+def write_description(partial: Path, description: Description) -> None:
+    """Say of what is being made what it is: before, while a full disk harms nobody."""
+    atomic.write(partial / DESCRIPTION, json.dumps(asdict(description)).encode())
+
+
+def complete(path: Path) -> None:
     """Give what was made its name, when it is on the disk."""
     partial = _partial(path)
-    atomic.write(partial / DESCRIPTION, json.dumps(asdict(description)).encode())
     for file in partial.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
@@ -101,22 +106,34 @@ def describe(path: Path) -> Description:
     """
     try:
         data = json.loads((path / DESCRIPTION).read_bytes())
-        return Description(runtime=str(data["runtime"]), created_at=str(data["created_at"]))
+        described = Description(runtime=str(data["runtime"]), created_at=str(data["created_at"]))
+        _time(described)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError) as exc:
         raise errors.NotFound(f"no such checkpoint: {path.name}", reason="CHECKPOINT_NOT_FOUND") from exc
+    return described
+
+
+def _time(description: Description) -> datetime:
+    """Return when it was made; ValueError if that is no time of this era."""
+    at = datetime.fromisoformat(description.created_at)
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    if not _YEARS[0] <= at.year <= _YEARS[1]:
+        raise ValueError(f"{description.created_at} is no time at which it can have been made")
+    return at
 
 
 def found(directory: Path) -> list[Checkpoint]:
     """Return the checkpoints in a directory, by name."""
     checkpoints: list[Checkpoint] = []
     for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        if _NAME.fullmatch(path.name) is None:
+            continue  # not whole
         try:
             description = describe(path)
         except errors.NotFound:
             continue
         size_bytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-        created_at = datetime.fromisoformat(description.created_at)
-        checkpoints.append(Checkpoint(name=path.name, created_at=created_at, size_bytes=size_bytes))
+        checkpoints.append(Checkpoint(name=path.name, created_at=_time(description), size_bytes=size_bytes))
     return checkpoints
 
 
@@ -176,14 +193,14 @@ def unpack(archive: IO[bytes], path: Path) -> None:
                 assert content is not None, "a regular file has content"
                 with content, (partial / member.name).open("xb") as target:
                     shutil.copyfileobj(content, target, CHUNK_BYTES)
-        description = describe(partial)
+        describe(partial)
     except (tarfile.TarError, FileExistsError, EOFError, errors.NotFound) as exc:
         discard(path)
         raise _invalid(str(exc)) from exc
     except BaseException:
         discard(path)
         raise
-    complete(path, description)
+    complete(path)
 
 
 def _partial(path: Path) -> Path:

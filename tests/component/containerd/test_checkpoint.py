@@ -180,8 +180,10 @@ async def test_archives_that_are_no_checkpoints_leave_nothing(played: Yard) -> N
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             for path, kind in members:
                 info = tarfile.TarInfo(path)
-                info.type, info.linkname = kind, "/etc/passwd"
-                archive.addfile(info, io.BytesIO())
+                content = b'{"runtime": "runc", "created_at": "yesterday"}' if kind == b"yesterday" else b""
+                info.type, info.linkname = kind[:1] if not content else tarfile.REGTYPE, "/etc/passwd"
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
         return buffer.getvalue()
 
     hostile = [
@@ -193,6 +195,7 @@ async def test_archives_that_are_no_checkpoints_leave_nothing(played: Yard) -> N
         tar(("hard", tarfile.LNKTYPE)),
         tar(("same", tarfile.REGTYPE), ("same", tarfile.REGTYPE)),
         tar(("beeyard.json", tarfile.REGTYPE)),
+        tar(("beeyard.json", b"yesterday")),
     ]
     for number, data in enumerate(hostile):
         with pytest.raises(errors.Invalid) as refused:
@@ -200,6 +203,22 @@ async def test_archives_that_are_no_checkpoints_leave_nothing(played: Yard) -> N
         assert refused.value.reason == "ARCHIVE_INVALID", number
     directory = played.root / "containerd/containers" / container / "checkpoints"
     assert list(directory.iterdir()) == []
+    under_way = asyncio.Event()
+
+    async def slow() -> AsyncIterator[pb.ImportCheckpointRequest]:
+        spec = pb.ImportCheckpointSpec(container=container, checkpoint="late")
+        yield pb.ImportCheckpointRequest(spec=spec)
+        await under_way.wait()
+        yield pb.ImportCheckpointRequest(chunk=tar(("beeyard.json", tarfile.REGTYPE)))
+
+    importing = asyncio.ensure_future(client.call(played.stub.ImportCheckpoint(slow())))
+    await played.get(container)
+    await asyncio.sleep(0.05)
+    await played.remove(container)
+    under_way.set()
+    with pytest.raises(errors.NotFound):
+        await importing
+    assert not directory.parent.exists(), "what is imported into a container that goes, goes with it"
 
 
 async def test_a_killed_daemon_leaves_a_whole_checkpoint_or_none(socket_dir: Path) -> None:
