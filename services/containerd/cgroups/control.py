@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.containerd.kernel import processes
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -119,9 +120,7 @@ class Control:
             pids = self.processes(cgroup) - {os.getpid()}
             if not pids:
                 return
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            processes.kill_those(pids, functools.partial(self.processes, cgroup))
             await asyncio.sleep(_POLL_S)
 
     def remove_empty(self, cgroup: str) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
+import functools
 from typing import TYPE_CHECKING
 
 from services.containerd.kernel import processes
@@ -33,13 +31,19 @@ async def kill_session(control: Control, cgroup: str, pid: int) -> None:
     """
     session = processes.session(pid) or pid
     for _ in range(ROUNDS_MAX):
-        members = [member for member in control.processes(cgroup) if processes.session(member) == session]
+        members = _in_session(control, cgroup, session)
         if not members:
             return
-        for member in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
+        processes.kill_those(members, functools.partial(_in_session, control, cgroup, session))
         await asyncio.sleep(_POLL_S)
+
+
+def _in_session(control: Control, cgroup: str, session: int) -> list[int]:
+    return [member for member in control.processes(cgroup) if processes.session(member) == session]
+
+
+def _still(pid: int, arguments: list[str]) -> list[int]:
+    return [pid] if processes.command_line(pid) == arguments else []
 
 
 def read_pid(pidfile: Path) -> int | None:
@@ -68,6 +72,5 @@ async def put_down_left(machine: Machine, control: Control, records: Iterable[Re
         pid = read_pid(machine.layout.bundle(record.id).health_pidfile)
         if pid is not None and pid in control.processes(cgroup):
             await kill_session(control, cgroup, pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(runtime, signal.SIGKILL)
+        processes.kill_those([runtime], functools.partial(_still, runtime, arguments))
         _log.info("health_check_put_down", container=record.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 from services.containerd.model.status import ProcessRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 _START_TIME_FIELD = 22
 _CMDLINE_BYTES_MAX = 128 << 10
+_HELD_MAX = 64
+"""So many pidfds at once."""
 
 
 def reference(pid: int) -> ProcessRef | None:
@@ -66,6 +69,33 @@ def kill(process: ProcessRef) -> bool:
         return send(fd, signal.SIGKILL)
     finally:
         os.close(fd)
+
+
+def kill_those(pids: Iterable[int], meant: Callable[[], Container[int]]) -> None:
+    """Send SIGKILL to processes that are known by their numbers alone, those that still are the ones that are meant.
+
+    `meant` is asked again while they are held by pidfd: a number may be another process's by then.
+    """
+    left = list(pids)
+    while left:
+        batch, left = left[:_HELD_MAX], left[_HELD_MAX:]
+        with contextlib.ExitStack() as opened:
+            held: dict[int, int] = {}
+            for pid in batch:
+                try:
+                    held[pid] = os.pidfd_open(pid)
+                except OSError as exc:
+                    if (
+                        exc.errno in (errno.EMFILE, errno.ENFILE) and pid in meant()
+                    ):  # as sure as can be without
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                else:
+                    opened.callback(os.close, held[pid])
+            still = meant() if held else ()
+            for pid, fd in held.items():
+                if pid in still:
+                    send(fd, signal.SIGKILL)
 
 
 def session(pid: int) -> int | None:

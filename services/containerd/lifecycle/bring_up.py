@@ -124,6 +124,7 @@ class BringUp:
             raise errors.FailedPrecondition(
                 f"the runtime {record.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
             )
+        owners = joining.owners(record, self._peer)
         bundle = machine.layout.bundle(container_id)
         for directory in (bundle.path, bundle.rootfs, bundle.persist, machine.layout.directory(container_id)):
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -157,6 +158,7 @@ class BringUp:
                 checkpoint=checkpoint,
             )
             pid = await conmon.create(spawner, null.wrap(arguments, bundle), bundle)
+            joining.check_owners(owners)
             place.give_streams(pid, record.status.ids, placement.identity)
         faults.reached("start.created")
         return self._run(bundle, pid, network)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.containerd.kernel import syscalls
+from services.containerd.kernel import processes, syscalls
 from services.containerd.model.spec import SHM_SIZE_DEFAULT_BYTES
 from services.containerd.model.status import NetworkStatus, Phase, State
 from services.containerd.userns import choice
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from services.containerd.model.status import Record, Run
+    from services.containerd.model.status import ProcessRef, Record, Run
     from services.containerd.runtime.layout import Layout
 
 SHAREABLE = "shareable"
@@ -57,6 +57,30 @@ def namespaces(record: Record, peer: Callable[[str], Record]) -> dict[str, str]:
         for kind, mode in (("pid", security.pid), ("ipc", security.ipc))
         if mode.startswith("container:")
     }
+
+
+def owners(record: Record, peer: Callable[[str], Record]) -> tuple[ProcessRef, ...]:
+    """Return the inits whose namespaces it joins."""
+    security = record.spec.security
+    modes = [
+        mode
+        for mode in (record.spec.network.mode, security.pid, security.ipc)
+        if mode.startswith("container:")
+    ]
+    modes += [f"container:{owner}" for owner in choice.owners_of(record.spec)]
+    return tuple(_run(mode, peer).init for mode in dict.fromkeys(modes))
+
+
+def check_owners(inits: Iterable[ProcessRef]) -> None:
+    """Refuse a run whose namespaces may be somebody else's.
+
+    They are named by pid, and a pid is used again. An init that still lives after they were joined had it all the time.
+
+    Raises:
+        errors.FailedPrecondition: One has ended.
+    """
+    if not all(map(processes.alive, inits)):
+        raise _unavailable("a container whose namespaces it joins has ended meanwhile")
 
 
 def owner_pid(record: Record, peer: Callable[[str], Record]) -> int | None:

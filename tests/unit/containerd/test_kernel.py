@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from services.containerd.cgroups import attach_speed, hierarchy, parse, read
 from services.containerd.cgroups.control import Control
 from services.containerd.cgroups.hierarchy import Hierarchies
 from services.containerd.kernel import mountinfo, processes
+from services.containerd.lifecycle import joining
 from services.kit import errors
 
 HYBRID = """\
@@ -162,6 +165,24 @@ def test_usage_on_version_2(group: Path, tmp_path: Path) -> None:
     (group / "memory.max").write_text("max\n")
     assert read.usage(Hierarchies(unified=tmp_path), "/b/c", 0).memory_limit_bytes == 0
     assert read.usage(Hierarchies(unified=tmp_path), "/none", 0) == read.Usage()
+
+
+def test_a_number_that_is_another_process_now_is_not_killed() -> None:
+    child = subprocess.Popen(["sleep", "100"])
+    try:
+        processes.kill_those([child.pid], lambda: ())
+        assert child.poll() is None
+        found = processes.reference(child.pid)
+        assert found is not None
+        joining.check_owners((found,))
+        with pytest.raises(errors.FailedPrecondition, match="has ended meanwhile"):
+            joining.check_owners((replace(found, start_ticks=found.start_ticks - 1),))
+        processes.kill_those([child.pid], lambda: [child.pid])
+        assert child.wait() == -9
+        processes.kill_those([child.pid], lambda: [child.pid])
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_usage_on_version_1(tmp_path: Path) -> None:
