@@ -589,7 +589,9 @@ class UpdateContainerRequest(message.Message):
 
     @builtins.property
     def publish_remove(self) -> containers.RepeatedCompositeFieldContainer[spec_pb2.PortBinding]:
-        """Ports to publish no longer."""
+        """Ports to publish no longer, exactly as they were given; a part of a range may be. NOT_FOUND (PORT_NOT_PUBLISHED)
+        if there is none such.
+        """
 
     def __init__(
         self,
