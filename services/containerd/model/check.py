@@ -138,15 +138,15 @@ def _check_mounts(spec: ContainerSpec) -> None:
     targets: set[str] = set()
     for mount in spec.mounts:
         _check_mount(mount)
-        normal = mount.target.rstrip("/")
+        normal = _normal(mount.target)
         if normal in targets:
             raise _invalid(f"Duplicate mount point: {mount.target}")
         targets.add(normal)
     for file in spec.files:
         check_target(file.path)
-        if len(file.data) > FILE_BYTES_MAX:
+        if len(file.data or b"") > FILE_BYTES_MAX:
             raise _invalid(f"the file {file.path} is larger than {FILE_BYTES_MAX} bytes")
-    if sum(len(file.data) for file in spec.files) > FILES_BYTES_MAX:
+    if sum(len(file.data or b"") for file in spec.files) > FILES_BYTES_MAX:
         raise _invalid(f"the files are larger than {FILES_BYTES_MAX} bytes together")
 
 
@@ -180,10 +180,16 @@ def check_target(target: str) -> None:
     """
     if not target.startswith("/") or "\0" in target or ".." in target.split("/"):
         raise _invalid(f"the mount target {target!r} is not an absolute path without '..'")
-    if not target.strip("/"):
+    normal = _normal(target)
+    if normal == "/":
         raise _invalid("a mount cannot cover the whole root")
-    if target == "/proc" or target.startswith("/proc/"):
+    if normal == "/proc" or normal.startswith("/proc/"):
         raise _invalid(f"the mount target {target} lies in /proc")
+
+
+def _normal(target: str) -> str:
+    # Not posixpath.normpath: it keeps two leading slashes.
+    return "/" + "/".join(part for part in target.split("/") if part not in ("", "."))
 
 
 def _check_security(spec: ContainerSpec) -> None:

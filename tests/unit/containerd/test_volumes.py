@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.containerd.kernel import syscalls
+from services.containerd.model import check
 from services.containerd.model.mounts import MountPoint, volume_names
-from services.containerd.model.spec import Mount, MountKind
+from services.containerd.model.spec import ContainerSpec, Mount, MountKind
 from services.containerd.volumes import pin, tree
 from services.containerd.volumes.core import filters, local_options, settle, volume
 from services.containerd.volumes.core.volume import Volume, Wanted
@@ -200,3 +201,19 @@ def test_a_subpath_that_is_swapped_meanwhile_never_leads_out(tmp_path: Path) -> 
         thread.join()
     pin.pin(root, "real/inside", tmp_path / "file")
     syscalls.umount(tmp_path / "file")
+
+
+@pytest.mark.parametrize("target", ["//proc", "/./proc/sys", "/proc//x", "/.", "//"])
+def test_a_target_is_judged_by_where_it_leads(target: str) -> None:
+    with pytest.raises(errors.Invalid):
+        check.check_target(target)
+
+
+@pytest.mark.parametrize("other", ["//data", "/./data", "/data/."])
+def test_one_place_in_two_spellings_is_one_place(other: str) -> None:
+    mounts = tuple(
+        Mount(kind=MountKind.VOLUME, source=source, target=target)
+        for source, target in (("a", "/data"), ("b", other))
+    )
+    with pytest.raises(errors.Invalid, match="Duplicate mount point"):
+        check.check(ContainerSpec(image="i", mounts=mounts))
