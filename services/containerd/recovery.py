@@ -108,11 +108,12 @@ class Recovery:
     def _look(self, record: Record, *, same_boot: bool) -> messages.Found:
         layout, run = self._machine.layout, record.status.run
         cgroup = cgroup_path(record, self._machine.cgroup_parent)
-        exit_ = self._watcher.exit_of(record.id)
+        conmon_alive = run is not None and processes.alive(run.conmon)
+        exit_ = self._watcher.exit_of(record.id)  # after that: conmon's last act is to write it
         return messages.Found(
             same_boot=run.boot_id == self._machine.boot_id if run is not None else same_boot,
             exit=exit_,
-            conmon_alive=run is not None and processes.alive(run.conmon),
+            conmon_alive=conmon_alive,
             waiting_to_execute=layout.exec_fifo(record.id).exists(),
             frozen=self._control.is_frozen(cgroup),
             remains=exit_ is not None
