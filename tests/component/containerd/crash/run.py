@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.component.containerd.crash.round import SETTLE_S_MAX, Report, play
-from tests.component.containerd.crash.script import plan
+from tests.component.containerd.crash.script import POINTS, plan
 from tests.component.containerd.crash.world import World, world
 from tests.component.containerd.crash.zygote import Zygote
 
@@ -40,6 +40,10 @@ class Totals:
                 + "\n  ".join(report.faults)
                 + f"\n  again: make crash START={report.seed} SEEDS=1"
             )
+
+    def missed(self) -> list[str]:
+        """Return the fault points at which no daemon died."""
+        return [point for point in POINTS if not self.died_at[point]]
 
 
 async def run(

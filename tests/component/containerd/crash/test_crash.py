@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.component.containerd.crash.__main__ import ROUNDS_ENOUGH, verdict
 from tests.component.containerd.crash.mutations import MUTATIONS
-from tests.component.containerd.crash.run import run
+from tests.component.containerd.crash.run import Totals, run
 from tests.component.containerd.crash.script import POINTS, RUNTIMES, plan
 from tests.component.containerd.crash.zygote import Zygote
 
@@ -34,6 +35,16 @@ def test_every_point_has_rounds_with_each_runtime() -> None:
         for container in plan(seed).containers
     }
     assert not set(itertools.product(POINTS, RUNTIMES)) - seen
+
+
+def test_what_was_never_met_fails_only_where_it_should_have_been(capsys: pytest.CaptureFixture[str]) -> None:
+    met = collections.Counter(POINTS[1:])
+    assert verdict(Totals(rounds=ROUNDS_ENOUGH, died_at=met), mutated=False) == 1
+    assert f"at 1 fault points: {POINTS[0]}" in capsys.readouterr().out
+    assert verdict(Totals(rounds=ROUNDS_ENOUGH - 1, died_at=met), mutated=False) == 0
+    assert POINTS[0] in capsys.readouterr().out
+    assert verdict(Totals(rounds=ROUNDS_ENOUGH, died_at=collections.Counter(POINTS)), mutated=False) == 0
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("first", range(0, ROUNDS, IN_ONE_TEST))
