@@ -6,7 +6,6 @@ ignored.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from services.containerd.model.status import State
 from services.containerd.neighbours.sandboxes import published
 from services.containerd.ocispec import resolve
 from services.kit import errors, units
+from services.kit.pattern import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -158,9 +158,10 @@ def _label(record: Record, value: str, _find: object) -> bool:
 
 def _name(record: Record, value: str, _find: object) -> bool:
     try:
-        return re.search(value, record.name) is not None or re.search(value, f"/{record.name}") is not None
-    except re.error as exc:
-        raise _invalid(f"invalid pattern {value!r}: {exc}") from None
+        pattern = compiled(value)
+    except errors.Invalid as exc:
+        raise _invalid(exc.message) from None
+    return pattern.found_in(record.name) or pattern.found_in(f"/{record.name}")
 
 
 def _network(record: Record, value: str, _find: object) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.kit import errors, units
+from services.kit.pattern import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,7 @@ def details(
         chosen |= {
             name: value
             for name, value in found.items()
-            if name in names or (pattern and re.search(pattern, name) is not None)
+            if name in names or (pattern and compiled(pattern).found_in(name))
         }
     if tag := options.get("tag", ""):
         chosen["tag"] = _TAG_FIELD.sub(lambda match: tag_fields.get(match[1], match[0]), tag)
@@ -99,6 +100,6 @@ def details(
 def _check_patterns(options: Mapping[str, str]) -> None:
     for key in ("labels-regex", "env-regex"):
         try:
-            re.compile(options.get(key, ""))
-        except re.error as exc:
-            raise errors.Invalid(f"log option {key}: {exc}", reason="SPEC_INVALID") from None
+            compiled(options.get(key, ""))
+        except errors.Invalid as exc:
+            raise errors.Invalid(f"log option {key}: {exc.message}", reason="SPEC_INVALID") from None
