@@ -85,7 +85,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
         for neighbour in neighbours:
             stack.push_async_callback(neighbour.close)
         images, sandboxes = Images(neighbours[0]), Sandboxes(neighbours[1])
-        store = await Store.open(machine.layout.database)
+        store = await Store.open(machine.layout.database, machine.layout.contents)
         stack.push_async_callback(store.close)
 
         events = Events()

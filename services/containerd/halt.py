@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
 async def _halt(config: ContainerdConfig) -> None:
     layout = Layout(state=config.root / NAME, run=config.run / NAME)
     control = Control(hierarchy.find(mountinfo.read()))
-    store = await Store.open(layout.database)
+    store = await Store.open(layout.database, layout.contents)
     try:
         records, _ = await store.load()
     finally:

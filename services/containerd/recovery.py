@@ -72,6 +72,7 @@ class Recovery:
         records, self._damaged = await self._store.load()
         for damaged in self._damaged:
             _log.error("record_damaged", container=damaged.id, reason=damaged.reason)
+        await self._store.tidy()
         atomic.remove_leftovers(self._machine.layout.state)
         boot_file = self._machine.layout.state / _BOOT_FILE
         same_boot = (atomic.read(boot_file) or b"").decode() in ("", self._machine.boot_id)

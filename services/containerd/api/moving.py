@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api import spec_from_pb, spec_to_pb
+from services.containerd.model import inline
 from services.containerd.model.status import Phase, State
 from services.containerd.suitability import Suitability
 
@@ -23,11 +24,13 @@ class Moving:
     async def hold(self, request: pb.HoldContainerRequest) -> pb.HoldContainerResponse:
         """Hold a container; return what it takes to make it elsewhere."""
         actor = self._engine.find(request.container)
+        for given in actor.record.spec.files:
+            inline.content(given)  # without it nothing can be made elsewhere
         await self._engine.hold(actor, request.holder)
         record = actor.record
         spec = spec_to_pb.container(record.name, record.spec)
         for file, given in zip(spec.files, record.spec.files, strict=True):
-            file.data = given.data
+            file.data = inline.content(given)
         status = record.status
         running = status.phase in (Phase.UP, Phase.STARTING) or status.state is State.RESTARTING
         return pb.HoldContainerResponse(id=record.id, running=running, spec=spec)

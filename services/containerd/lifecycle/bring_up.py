@@ -18,6 +18,7 @@ from services.containerd.kernel import processes
 from services.containerd.lifecycle import faults, joining
 from services.containerd.lifecycle.work import BringUpError
 from services.containerd.logs import options as log_options
+from services.containerd.model import inline
 from services.containerd.model.spec import MountKind
 from services.containerd.model.status import NetworkStatus, Run
 from services.containerd.neighbours import sandboxes
@@ -124,6 +125,8 @@ class BringUp:
             raise errors.FailedPrecondition(
                 f"the runtime {record.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
             )
+        for file in record.spec.files:
+            inline.content(file)  # one that is gone is said before anything is acquired
         owners = joining.owners(record, self._peer)
         bundle = machine.layout.bundle(container_id)
         for directory in (bundle.path, bundle.rootfs, bundle.persist, machine.layout.directory(container_id)):

@@ -73,7 +73,8 @@ class InlineFile:
     """A small file given with the specification: a secret or config of a service."""
 
     path: str
-    data: bytes = b""
+    data: bytes | None = b""
+    """None: it is kept apart from the record, or was and is gone (see `records.contents`)."""
     uid: int = 0
     gid: int = 0
     mode: int = 0o444

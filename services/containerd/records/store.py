@@ -1,14 +1,15 @@
 """The records in SQLite: one row per container, names unique, status apart from what does not change.
 
 A status is written at every step of a container's life, the specification once; both are JSON, so that an added field
-needs no migration.
+needs no migration. The content of files of a specification is secret: it is kept apart (`contents`), and not here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import ContainerSpec
 from services.containerd.model.status import Record, Status
 from services.containerd.records import codec
+from services.containerd.records import contents as apart
+from services.containerd.records.contents import Contents
 from services.kit import errors, log
 from services.kit.sqlite import Database
 
@@ -54,10 +57,12 @@ class Damaged:
 
 
 class Store:
-    """Reads and writes records. Everything that returns is on disk."""
+    """Reads and writes records. Everything that returns is on disk, but for the content of files."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, contents: Contents) -> None:
         self._database = database
+        self._contents = contents
+        self._undivided: list[Record] = []
 
     @property
     def database(self) -> Database:
@@ -65,9 +70,9 @@ class Store:
         return self._database
 
     @classmethod
-    async def open(cls, path: Path) -> Store:
-        """Open or create the database."""
-        return cls(await Database.open(path, _MIGRATIONS))
+    async def open(cls, path: Path, contents: Path) -> Store:
+        """Open or create the database; `contents` is the directory for what must not be in it."""
+        return cls(await Database.open(path, _MIGRATIONS), Contents(contents))
 
     async def close(self) -> None:
         """Finish what was begun."""
@@ -84,34 +89,60 @@ class Store:
         damaged: list[Damaged] = []
         for row in rows:
             try:
-                records.append(_from_row(row))
+                record = _from_row(row)
             except (ValueError, TypeError, KeyError, AttributeError) as exc:
                 damaged.append(Damaged(id=row["id"], reason=str(exc)))
+                continue
+            if any(file.data is not None for file in record.spec.files):
+                self._undivided.append(record)
+            elif record.spec.files:
+                spec = await asyncio.to_thread(self._contents.joined, record.id, record.spec)
+                record = replace(record, spec=spec)
+            records.append(record)
         return records, damaged
+
+    async def tidy(self) -> None:
+        """Put right what the last daemon has left, once after `load`: nobody else creates containers meanwhile.
+
+        Contents without a record go; those that an older version wrote into a record are taken out of it.
+        """
+        for record in self._undivided:
+            await self.write_spec(record.id, record.name, record.spec)
+        self._undivided.clear()
+        rows = await self._database.read(
+            lambda connection: connection.execute("SELECT id FROM containers").fetchall()
+        )
+        if strays := await asyncio.to_thread(self._contents.retain, {row["id"] for row in rows}):
+            _log.info("files_of_no_container_removed", containers=strays)
 
     async def insert(self, record: Record) -> None:
         """Write a new container.
 
         Raises:
             errors.AlreadyExists: Its name is in use (NAME_IN_USE), or its request id (REQUEST_ID_IN_USE).
+            errors.Exhausted: There is no room (DISK_FULL).
         """
         row = (
             record.id,
             record.name,
             record.created_at.isoformat(),
             record.request_id,
-            _text(record.spec),
+            _text(apart.without(record.spec)),
             _text(record.image),
             _text(record.status),
             _text(record.mounts),
         )
+        await asyncio.to_thread(self._contents.put, record.id, record.spec)
         try:
             await self._database.write(
                 lambda connection: connection.execute(
                     "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
                 )
             )
-        except sqlite3.IntegrityError as exc:
+        except (sqlite3.IntegrityError, errors.BeeyardError) as exc:
+            await asyncio.to_thread(self._contents.drop, record.id)
+            if isinstance(exc, errors.BeeyardError):
+                raise
             if "containers.request_id" in str(exc):
                 raise errors.AlreadyExists(
                     "the request id was used for another container", reason="REQUEST_ID_IN_USE"
@@ -133,13 +164,18 @@ class Store:
         Raises:
             errors.AlreadyExists: The name is in use (NAME_IN_USE).
         """
-        row = (name, _text(spec), container_id)
+        row = (name, _text(apart.without(spec)), container_id)
+        await asyncio.to_thread(self._contents.put, container_id, spec)
+
+        def write(connection: sqlite3.Connection) -> None:
+            if (
+                spec.files
+            ):  # an older version may have written what is in them: do not leave it in the file's gaps
+                connection.execute("PRAGMA secure_delete = ON").fetchall()
+            connection.execute("UPDATE containers SET name = ?, spec = ? WHERE id = ?", row)
+
         try:
-            await self._database.write(
-                lambda connection: connection.execute(
-                    "UPDATE containers SET name = ?, spec = ? WHERE id = ?", row
-                )
-            )
+            await self._database.write(write)
         except sqlite3.IntegrityError as exc:
             raise errors.AlreadyExists(
                 f"the name {name} is in use by another container", reason="NAME_IN_USE"
@@ -150,6 +186,7 @@ class Store:
         await self._database.write(
             lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
         )
+        await asyncio.to_thread(self._contents.drop, container_id)
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.kernel import syscalls, trees
+from services.containerd.model import inline
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -90,16 +91,20 @@ def mount_files(files: Iterable[InlineFile], directory: Path, ids: IdMap | None 
     """Put files into a read-only memory file system at `directory`; return where each is, by its path in the container.
 
     They are secrets: they touch no disk, and the directory cannot be entered by anyone but root.
+
+    Raises:
+        errors.FailedPrecondition: The content of one is gone (FILES_GONE); nothing is mounted.
     """
+    contents = [(file, inline.content(file)) for file in files]
     directory.mkdir(mode=0o700, exist_ok=True)
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     syscalls.mount("tmpfs", directory, "tmpfs", flags, "mode=0700,size=64m")
     places: dict[str, str] = {}
-    for number, file in enumerate(files):
+    for number, (file, data) in enumerate(contents):
         place = directory / str(number)
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as out:
-            out.write(file.data)
+            out.write(data)
             uid, gid = (file.uid, file.gid) if ids is None else (ids.to_host(file.uid), ids.to_host(file.gid))
             os.fchown(fd, uid, gid)
             os.fchmod(fd, file.mode or 0o444)

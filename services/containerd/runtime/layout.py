@@ -1,7 +1,8 @@
 """Where the files of containers are. The only place that knows the names.
 
 Durable, below `<root>/containerd`:         records, seccomp cache, containers/<id>/ctr.log[.N], volumes/<name>/_data
-Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes), t/ (scratch)
+Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes), t/ (scratch),
+                                            files/<id> (content of secrets and configs)
 
 `c` is a shared mount of its own (see `runtime.sharing`): what is mounted below it reaches every mount namespace, and so
 do its removals.
@@ -144,6 +145,11 @@ class Layout:
     def runtime_root(self) -> Path:
         """State of the OCI runtimes, a directory per container."""
         return self.run / "rt"
+
+    @property
+    def contents(self) -> Path:
+        """The content of files given in specifications, a file per container."""
+        return self.run / "files"
 
     @property
     def scratch(self) -> Path:

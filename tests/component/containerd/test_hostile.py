@@ -79,8 +79,9 @@ async def test_nobody_but_root_reads_what_is_kept(one: Yard) -> None:
     for directory in (one.root / "containerd", one.run / "containerd"):
         assert directory.stat().st_mode & 0o077 == 0
     assert (one.run / "containerd.sock").stat().st_mode & 0o007 == 0
+    assert (one.run / "containerd/files").stat().st_mode & 0o077 == 0
     written = [path for path in one.root.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
-    assert [path.name for path in written if "state.db" not in path.name] == []
+    assert [path.name for path in written] == []
 
 
 @pytest.mark.slow

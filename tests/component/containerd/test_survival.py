@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import signal
@@ -33,6 +34,16 @@ async def test_containers_outlive_the_daemon(own_each: Yard) -> None:
     await own_each.start(frozen)
     await client.call(own_each.stub.PauseContainer(pb.PauseContainerRequest(container=frozen)))
 
+    word = b"hush-hush-hush"
+    key = spec_pb2.InlineFile(path="/run/secrets/key", data=word)
+    secretive = await own_each.create("sh", "-c", "cat /run/secrets/key; exec sleep 100", files=[key])
+    await own_each.start(secretive)
+    records = list((own_each.root / "containerd").glob("state.db*"))
+    readable = [
+        path.name for path in records for form in (word, base64.b64encode(word)) if form in path.read_bytes()
+    ]
+    assert (len(records), readable) == (3, []), "secrets reach no disk"
+
     await own_each.kill_daemon()
     await asyncio.sleep(0.6)  # one container ends while nobody is there
     await own_each.start_daemon()
@@ -48,7 +59,12 @@ async def test_containers_outlive_the_daemon(own_each: Yard) -> None:
     assert ended.status.exit_code == 42
     lines = (await own_each.text(talker)).splitlines()
     assert lines == [f"line {number}" for number in range(1, 401)]
-    for container in (talker, brief):
+    again = pb.RestartContainerRequest(container=secretive, grace_ms=0)
+    await client.call(own_each.stub.RestartContainer(again))
+    async with asyncio.timeout(10):
+        while await own_each.text(secretive) != 2 * word.decode():
+            await asyncio.sleep(0.02)
+    for container in (talker, brief, secretive):
         await own_each.remove(container)
     assert own_each.remains() == []
     assert own_each.state_left() == []
@@ -84,7 +100,9 @@ async def test_a_reboot(own: Yard) -> None:
     keeper = await own.create("sleep", "100", restart=always)
     stopped_keeper = await own.create("sleep", "100", restart=always)
     stopped = await own.create("sleep", "100", restart=unless)
-    for container in (plain, keeper, stopped_keeper, stopped):
+    key = spec_pb2.InlineFile(path="/run/secrets/key", data=b"word")
+    secretive = await own.create("sleep", "100", files=[key])
+    for container in (plain, keeper, stopped_keeper, stopped, secretive):
         await own.start(container)
     for container in (stopped_keeper, stopped):
         await client.call(own.stub.StopContainer(pb.StopContainerRequest(container=container, grace_ms=0)))
@@ -104,8 +122,9 @@ async def test_a_reboot(own: Yard) -> None:
     for conmon in own.conmons():
         with contextlib.suppress(ProcessLookupError):
             os.kill(conmon, signal.SIGKILL)
-    for exit_file in (own.run / "containerd/exits").iterdir():
-        exit_file.unlink()
+    for place in ("exits", "files"):
+        for file in (own.run / "containerd" / place).iterdir():
+            file.unlink()
     await own.start_daemon()
     lost = await own.until_state(plain, pb.CONTAINER_STATE_EXITED)
     assert lost.status.exit_code == 255
@@ -113,6 +132,15 @@ async def test_a_reboot(own: Yard) -> None:
     await own.until_state(keeper, pb.CONTAINER_STATE_RUNNING)
     await own.until_state(stopped_keeper, pb.CONTAINER_STATE_RUNNING)
     assert (await own.get(stopped)).status.state == pb.CONTAINER_STATE_EXITED
+    with pytest.raises(errors.FailedPrecondition, match="/run/secrets/key is gone") as refused:
+        await own.start(secretive)
+    assert (refused.value.reason, refused.value.metadata["cause"]) == ("START_FAILED", "FILES_GONE")
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        request = pb.HoldContainerRequest(container=secretive, holder="mover")
+        await client.call(own.stub.HoldContainer(request))
+    assert refused.value.reason == "FILES_GONE"
+    assert not (await own.get(secretive)).status.held_by
+    await own.remove(secretive)
 
 
 def _boot_id() -> str:

@@ -173,9 +173,9 @@ class Yard:
         return found
 
     def state_left(self) -> list[str]:
-        """Return what is left of containers that are gone: layers and directories. Empty is good."""
-        directories = (self.root / "containerd/containers").glob("*")
-        return [*(f"layer {key}" for key in self.imaged.layer_keys()), *(str(path) for path in directories)]
+        """Return what is left of containers that are gone: layers, directories, content of files. Empty is good."""
+        paths = [*(self.root / "containerd/containers").glob("*"), *(self.run / "containerd/files").glob("*")]
+        return [*(f"layer {key}" for key in self.imaged.layer_keys()), *(str(path) for path in paths)]
 
     async def clear(self) -> None:
         """Remove all containers, and make sure that nothing of them is left."""

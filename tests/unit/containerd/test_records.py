@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import sqlite3
 from dataclasses import fields, replace
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.containerd.model import inline
 from services.containerd.model import spec as specs
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.spec import ContainerSpec, Healthcheck, InlineFile, Mount, MountKind
@@ -79,7 +82,7 @@ def test_other_versions() -> None:
 
 
 async def test_the_store(tmp_path: Path) -> None:
-    store = await Store.open(tmp_path / "state.db")
+    store = await Store.open(tmp_path / "state.db", tmp_path / "files")
     try:
         first = Record(id="a" * 64, name="web", created_at=NOW, spec=FULL, request_id="r")
         await store.insert(first)
@@ -107,15 +110,96 @@ async def test_the_store(tmp_path: Path) -> None:
 
 async def test_a_damaged_row_is_named_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = await Store.open(path)
+    store = await Store.open(path, tmp_path / "files")
     await store.insert(Record(id="a" * 64, name="web", created_at=NOW))
     await store.close()
     connection = sqlite3.connect(path)
     connection.execute("UPDATE containers SET status = '{\"state\": 5}'")
     connection.commit()
     connection.close()
-    store = await Store.open(path)
+    store = await Store.open(path, tmp_path / "files")
     records, damaged = await store.load()
     await store.close()
     assert records == []
     assert [entry.id for entry in damaged] == ["a" * 64]
+
+
+SECRET = b"hush-hush-hush"
+SECRETIVE = ContainerSpec(
+    image="web", files=(InlineFile(path="/k", data=SECRET), InlineFile(path="/empty"), InlineFile(path="/e2"))
+)
+
+
+def _traces(directory: Path) -> list[str]:
+    """Return the database's files in which the secret can be read."""
+    forms = (SECRET, base64.b64encode(SECRET))
+    return [
+        path.name for path in directory.glob("state.db*") if any(form in path.read_bytes() for form in forms)
+    ]
+
+
+async def test_the_content_of_files_is_not_in_the_database(tmp_path: Path) -> None:
+    contents = tmp_path / "run/files"
+    first = Record(id="a" * 64, name="web", created_at=NOW, spec=SECRETIVE)
+    store = await Store.open(tmp_path / "state.db", contents)
+    await store.insert(first)
+    with pytest.raises(errors.AlreadyExists):
+        await store.insert(replace(first, id="b" * 64))
+    await store.write_spec(first.id, "renamed", replace(SECRETIVE, image="other"))
+    assert _traces(tmp_path) == []
+    await store.close()
+    assert _traces(tmp_path) == []
+    (kept,) = contents.iterdir()
+    assert (kept.name, kept.stat().st_mode & 0o777) == (first.id, 0o600)
+    assert contents.stat().st_mode & 0o777 == 0o700
+
+    (contents / ("c" * 64)).write_bytes(b"[]")  # of a daemon that died before it wrote the record
+    store = await Store.open(tmp_path / "state.db", contents)
+    (record,), _ = await store.load()
+    assert record.spec == replace(SECRETIVE, image="other")
+    await store.tidy()
+    assert list(contents.iterdir()) == [kept]
+    await store.delete(first.id)
+    await store.close()
+    assert list(contents.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [None, b"", b"[]", b"[1, 2, 3]", b'["?", "", ""]'])
+async def test_content_that_is_gone_is_known_to_be(tmp_path: Path, left: bytes | None) -> None:
+    contents = tmp_path / "files"
+    store = await Store.open(tmp_path / "state.db", contents)
+    record = Record(id="a" * 64, name="web", created_at=NOW, spec=SECRETIVE)
+    await store.insert(record)
+    (contents / record.id).unlink()
+    if left is not None:
+        (contents / record.id).write_bytes(left)
+    (found,), damaged = await store.load()
+    assert (found.spec.image, damaged) == ("web", [])
+    for file in found.spec.files:
+        with pytest.raises(errors.FailedPrecondition) as refused:
+            inline.content(file)
+        assert refused.value.reason == "FILES_GONE"
+    await store.write_spec(record.id, "renamed", found.spec)
+    (again,), _ = await store.load()
+    assert again.spec == found.spec, "an update does not turn what is gone into what is empty"
+    await store.delete(record.id)
+    await store.close()
+    assert list(contents.iterdir()) == []
+
+
+async def test_a_record_of_an_older_version_is_freed_of_its_content(tmp_path: Path) -> None:
+    path, contents = tmp_path / "state.db", tmp_path / "files"
+    store = await Store.open(path, contents)
+    record = Record(id="a" * 64, name="web", created_at=NOW, spec=SECRETIVE)
+    await store.insert(record)
+    await store.close()
+    (contents / record.id).unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE containers SET spec = ?", (json.dumps(codec.encode(SECRETIVE)),))
+    assert _traces(tmp_path) == ["state.db"]
+    for _ in range(2):
+        store = await Store.open(path, contents)
+        assert (await store.load())[0] == [record]
+        await store.tidy()
+        await store.close()
+        assert _traces(tmp_path) == []

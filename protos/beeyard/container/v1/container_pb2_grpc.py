@@ -479,7 +479,8 @@ class ContainerServiceServicer:
     def HoldContainer(self, request, context):
         """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
         starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
-        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
+        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD;
+        FILES_GONE if the machine was down since it was made and the content of its files is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -112,7 +112,8 @@ class ContainerServiceStub:
     HoldContainer: aio.UnaryUnaryMultiCallable[container_pb2.HoldContainerRequest, container_pb2.HoldContainerResponse]
     """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
     starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
-    Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
+    Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD;
+    FILES_GONE if the machine was down since it was made and the content of its files is lost.
     """
     ReleaseContainer: aio.UnaryUnaryMultiCallable[container_pb2.ReleaseContainerRequest, container_pb2.ReleaseContainerResponse]
     """ReleaseContainer ends a hold. Idempotent; CONTAINER_HELD by another, unless `force`."""
@@ -421,7 +422,8 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> abc.Awaitable[container_pb2.HoldContainerResponse]:
         """HoldContainer keeps a container as it is for whoever carries it to another node: until its release only the holder
         starts or removes it, and neither its restart policy nor `--rm` acts on it. It may still be stopped. Durable.
-        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD.
+        Idempotent for one holder; CONTAINER_HELD by another, CONTAINER_PAUSED, CONTAINER_REMOVING, CONTAINER_DEAD;
+        FILES_GONE if the machine was down since it was made and the content of its files is lost.
         """
 
     @abc_1.abstractmethod

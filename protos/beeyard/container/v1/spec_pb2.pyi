@@ -303,7 +303,9 @@ class ContainerSpec(message.Message):
 
     @builtins.property
     def files(self) -> containers.RepeatedCompositeFieldContainer[InlineFile]:
-        """Files written into it before its start, kept in memory: secrets and configs of services."""
+        """Files written into it before its start: secrets and configs of services. Kept below the run directory only, so that
+        they do not outlive the machine: a start after that fails with START_FAILED, metadata cause FILES_GONE.
+        """
 
     def __init__(
         self,
