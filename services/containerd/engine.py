@@ -13,7 +13,7 @@ from services.containerd.lifecycle import faults, joining, messages
 from services.containerd.lifecycle.actor import Actor
 from services.containerd.logs import journald
 from services.containerd.logs import options as log_options
-from services.containerd.model import check, names
+from services.containerd.model import check, names, ports
 from services.containerd.model.events import Action
 from services.containerd.model.status import Phase, Record, State, Status
 from services.containerd.ocispec import capabilities, devices, honoured, resolve, resources, rlimits
@@ -176,6 +176,8 @@ class Engine:
         resolve.command(spec, image)
         resolve.workdir(spec, image)
         signals.number(resolve.stop_signal(spec, image))
+        if spec.network.publish_all:
+            ports.check_publish_all({*image.exposed_ports, *spec.network.expose})
         if name:
             await self._until_free(name)
         making = self._made(name, spec, image, request_id)

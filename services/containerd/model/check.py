@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from services.containerd.model import ports
 from services.containerd.model.spec import ContainerSpec, MountKind, RestartMode
 from services.kit import errors
 
@@ -21,6 +22,7 @@ LIST_MAX = 1_000
 HEALTH_TEST_BYTES_MAX = 64 << 10
 FILE_BYTES_MAX = 1 << 20
 FILES_BYTES_MAX = 16 << 20
+MODE_MAX = 0o7777
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _PROPAGATIONS = frozenset({"", "private", "rprivate", "shared", "rshared", "slave", "rslave"})
@@ -116,6 +118,8 @@ def _check_network(network: Network) -> None:
         )
     for port in network.ports:
         _check_port(port)
+    for text in network.expose:
+        ports.exposed(text)
     for entry in network.extra_hosts:
         if ":" not in entry:
             raise _invalid(f"invalid extra host {entry!r}: write it as name:address")
@@ -144,6 +148,7 @@ def _check_mounts(spec: ContainerSpec) -> None:
         targets.add(normal)
     for file in spec.files:
         check_target(file.path)
+        _check_mode(file.mode, file.path)
         if len(file.data or b"") > FILE_BYTES_MAX:
             raise _invalid(f"the file {file.path} is larger than {FILE_BYTES_MAX} bytes")
     if sum(len(file.data or b"") for file in spec.files) > FILES_BYTES_MAX:
@@ -152,6 +157,7 @@ def _check_mounts(spec: ContainerSpec) -> None:
 
 def _check_mount(mount: Mount) -> None:
     check_target(mount.target)
+    _check_mode(mount.tmpfs_mode, mount.target)
     if mount.kind is MountKind.IMAGE and not mount.source:
         raise _invalid(f"the mount at {mount.target} names no image")
     for subpath in (mount.volume_subpath, mount.image_subpath):
@@ -164,6 +170,11 @@ def _check_mount(mount: Mount) -> None:
         raise _invalid(f"unknown value {mount.bind_recursive!r} of bind-recursive")
     if any("," in option or "\0" in option for option in mount.tmpfs_options):
         raise _invalid("a tmpfs option holds a comma")
+
+
+def _check_mode(mode: int, where: str) -> None:
+    if not 0 <= mode <= MODE_MAX:
+        raise _invalid(f"invalid mode {mode:o} of {where}: it is between 0 and {MODE_MAX:o}")
 
 
 def _check_subpath(subpath: str) -> None:

@@ -8,9 +8,49 @@ from typing import TYPE_CHECKING
 from services.kit import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from services.containerd.model.spec import PortBinding
 
+PORT_MAX = 65_535
+PUBLISHED_MAX = 1_000
+"""Ports that `-P` publishes at once."""
+PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 _ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (compared with, not bound)
+
+
+def exposed(text: str) -> tuple[int, int, str]:
+    """Return first and last port and the protocol of "80", "80/tcp" or "8000-8010/udp".
+
+    Raises:
+        errors.Invalid: It is none (SPEC_INVALID).
+    """
+    ports, _, protocol = text.partition("/")
+    first, _, last = ports.partition("-")
+    protocol = protocol or "tcp"
+    numbers = [
+        int(each) for each in (first, last or first) if each.isascii() and each.isdecimal() and len(each) <= 5
+    ]
+    if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1] <= PORT_MAX or protocol not in PROTOCOLS:
+        raise errors.Invalid(
+            f"invalid exposed port {text[:80]!r}: write it as 80, 80/udp or 8000-8010/tcp",
+            reason="SPEC_INVALID",
+        )
+    return numbers[0], numbers[1], protocol
+
+
+def check_publish_all(texts: Iterable[str]) -> None:
+    """Refuse to publish every exposed port of an image that exposes nonsense, or more than a node can have to spare.
+
+    Raises:
+        errors.Invalid: See above (SPEC_INVALID).
+    """
+    count = sum(last - first + 1 for first, last, _ in map(exposed, texts))
+    if count > PUBLISHED_MAX:
+        raise errors.Invalid(
+            f"--publish-all would publish {count} ports: at most {PUBLISHED_MAX}; name those to publish with --publish",
+            reason="SPEC_INVALID",
+        )
 
 
 def clash(wanted: PortBinding, bound: PortBinding) -> bool:

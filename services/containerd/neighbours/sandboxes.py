@@ -6,8 +6,10 @@ import functools
 from typing import TYPE_CHECKING
 
 from beeyard.network.v1 import network_pb2, sandbox_pb2, sandbox_pb2_grpc
+from services.containerd.model import ports
 from services.containerd.model.spec import PortBinding
 from services.containerd.model.status import EndpointStatus, NetworkStatus
+from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,20 +95,16 @@ def published(spec: ContainerSpec, image: ImageConfig) -> tuple[PortBinding, ...
     taken = {(port.container_port, port.protocol or "tcp") for port in network.ports}
     exposed: list[PortBinding] = []
     for text in dict.fromkeys([*image.exposed_ports, *network.expose]):
-        first, last, protocol = parse_exposed(text)
+        try:
+            first, last, protocol = ports.exposed(text)
+        except errors.Invalid:
+            continue  # of a record of before such were refused
         exposed += [
             PortBinding(container_port=port, protocol=protocol)
             for port in range(first, last + 1)
             if (port, protocol) not in taken
         ]
     return (*network.ports, *exposed)
-
-
-def parse_exposed(text: str) -> tuple[int, int, str]:
-    """Return first and last port and the protocol of "80", "80/tcp" or "8000-8010/udp"; ValueError if it is none."""
-    ports, _, protocol = text.partition("/")
-    first, _, last = ports.partition("-")
-    return int(first), int(last or first), protocol or "tcp"
 
 
 def _endpoints(network: Network) -> list[network_pb2.EndpointSpec]:

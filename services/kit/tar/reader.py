@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 EXTENSION_BYTES_MAX = 1 << 20
 """Of one pax header or GNU long name."""
 EXTENSIONS_IN_A_ROW_MAX = 16
+DEVICE_MAJORS, DEVICE_MINORS = 1 << 12, 1 << 20
+"""What Linux has."""
 _NS_PER_S = 1_000_000_000
 _KINDS = {
     b"0": Kind.FILE,
@@ -149,6 +151,8 @@ class TarReader:
             entry.size_bytes = 0
         if not 0 <= entry.uid < 1 << 32 or not 0 <= entry.gid < 1 << 32:
             raise invalid(f"{entry.shown_name} has an owner out of range")
+        if not (0 <= entry.device[0] < DEVICE_MAJORS and 0 <= entry.device[1] < DEVICE_MINORS):
+            raise invalid(f"{entry.shown_name} has a device number out of range")
         self._data_left = entry.size_bytes
         self._padding = -entry.size_bytes % header.BLOCK_BYTES
         if entry.kind is Kind.FILE and (raw.type_flag == b"S" or sparse_version):
@@ -204,6 +208,8 @@ def _apply_records(entry: Entry, records: pax.Records) -> str:
             case _:
                 attribute = pax.xattr(key, value)
                 if attribute is not None:
+                    if "\0" in attribute[0]:
+                        raise invalid(f"{entry.shown_name} has an extended attribute with a NUL in its name")
                     entry.xattrs[attribute[0]] = attribute[1]
     entry.name = sparse_name or entry.name  # "path" then holds a made-up one
     if not 0 <= entry.size_bytes <= header.SIZE_MAX:

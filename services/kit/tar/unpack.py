@@ -98,6 +98,8 @@ class Unpacker:
                 self._times[()] = entry.mtime_ns
         except OSError as error:
             raise from_os_error(error, paths.join(parts)) from error
+        except (ValueError, OverflowError) as error:  # a number or a name that no system call takes
+            raise invalid(f"cannot unpack {show(paths.join(parts))}: {error}") from error
 
     def _add(self, entry: Entry, parts: Parts, reader: TarReader) -> None:
         directory, name = self._parent_of(parts[:-1]), parts[-1]

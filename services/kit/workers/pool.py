@@ -67,9 +67,13 @@ class WorkerPool:
             once: Whether the worker is not to be used again: the job leaves it in a state of its own.
 
         Raises:
-            errors.BeeyardError: What the work raised, or WORKER_FAILED.
+            errors.BeeyardError: What the work raised, WORKER_FAILED, or REQUEST_TOO_LARGE.
         """
-        assert len(job) <= inside.MESSAGE_BYTES_MAX, f"a job of {len(job)} bytes does not fit a packet"
+        if len(job) > inside.MESSAGE_BYTES_MAX:  # a path, or more mounts than anybody has
+            raise errors.Invalid(
+                f"what a {self._what} is to do takes {len(job)} bytes to say: at most {inside.MESSAGE_BYTES_MAX}",
+                reason="REQUEST_TOO_LARGE",
+            )
         async with self._slots, self._borrowed(once=once) as worker:
             answer = await worker.run(job, descriptors, on_packet)
         failure = inside.decode_failure(answer)

@@ -11,7 +11,7 @@ import pytest
 from services.containerd.api import filters
 from services.containerd.logs import options as log_options
 from services.containerd.logs.options import LogPolicy
-from services.containerd.model import check
+from services.containerd.model import check, ports
 from services.containerd.model.events import Action, ContainerEvent
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.mounts import MountPoint
@@ -76,6 +76,10 @@ def bind(target: str, **fields: Any) -> ContainerSpec:
         replace(GOOD, mounts=bind("/a").mounts + bind("/a/").mounts),
         replace(GOOD, files=(InlineFile(path="/x", data=b"x" * (2 << 20)),)),
         replace(GOOD, files=(InlineFile(path="../x"),)),
+        replace(GOOD, files=(InlineFile(path="/x", mode=1 << 31),)),
+        replace(GOOD, network=Network(expose=("abc",))),
+        replace(GOOD, network=Network(expose=("1-2000000",))),
+        replace(GOOD, network=Network(expose=("80/icmp",))),
         replace(GOOD, security=Security(pid="odd")),
         replace(GOOD, security=Security(ipc="odd")),
         replace(GOOD, security=Security(sysctls={"kernel.core_pattern": "|/x"})),
@@ -98,6 +102,18 @@ def test_refused(spec: ContainerSpec) -> None:
 def test_not_in_this_version(spec: ContainerSpec) -> None:
     with pytest.raises(errors.Unsupported):
         check.check(spec)
+
+
+def test_not_more_ports_are_published_than_a_node_can_spare() -> None:
+    ports.check_publish_all({"80", "8000-8010/udp"})
+    for exposed in ({"1-65535"}, {"80", "abc"}):
+        with pytest.raises(errors.Invalid):
+            ports.check_publish_all(exposed)
+
+
+def test_a_record_that_exposes_nonsense_breaks_no_filter() -> None:
+    spec = replace(GOOD, network=Network(publish_all=True, expose=("abc", "80")))
+    assert [port.container_port for port in published(spec, ImageConfig())] == [80]
 
 
 def test_accepted() -> None:

@@ -165,6 +165,20 @@ def test_numbers_come_in_octal_and_in_base_256() -> None:
         header.number(b"00008\0\0\0", "mode")
 
 
+@pytest.mark.parametrize(
+    ("fields", "records"),
+    [
+        ({"type": tarfile.CHRTYPE, "devmajor": 1 << 20}, {}),
+        ({"type": tarfile.BLKTYPE, "devminor": 1 << 20}, {}),
+        ({}, {"SCHILY.xattr.user.a\0b": "x"}),
+    ],
+)
+def test_what_linux_cannot_have_is_refused(fields: dict[str, object], records: dict[str, str]) -> None:
+    data = python_tar([(info("x", pax_headers=records, **fields), b"")], tarfile.PAX_FORMAT)
+    with pytest.raises(errors.Invalid):
+        read(data)
+
+
 def old_sparse() -> bytes:
     """An entry in GNU's old format with more segments than its header holds."""
     segments = [(4096 * number, 512) for number in range(6)]
