@@ -20,6 +20,7 @@ from services.containerd.api.moving import Moving
 from services.containerd.api.observe import Observing
 from services.containerd.logs import files as log_files
 from services.containerd.logs import options as log_options
+from services.containerd.model import durations
 from services.containerd.model.status import State
 from services.containerd.ocispec.linux import closed_paths
 from services.kit import errors
@@ -105,7 +106,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
     async def StopContainer(
         self, request: pb.StopContainerRequest, context: Context
     ) -> pb.StopContainerResponse:
-        grace_s = request.grace_ms / 1000 if request.HasField("grace_ms") else None
+        grace_s = _grace_s(request)
         await self._engine.stop(self._engine.find(request.container), signal=request.signal, grace_s=grace_s)
         return pb.StopContainerResponse()
 
@@ -118,7 +119,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
     async def RestartContainer(
         self, request: pb.RestartContainerRequest, context: Context
     ) -> pb.RestartContainerResponse:
-        grace_s = request.grace_ms / 1000 if request.HasField("grace_ms") else None
+        grace_s = _grace_s(request)
         await self._engine.restart(
             self._engine.find(request.container), signal=request.signal, grace_s=grace_s
         )
@@ -356,3 +357,11 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
 def _token(actor: Actor) -> str:
     """Return what orders containers by age and is unique: the page goes on below it."""
     return f"{actor.record.created_at.isoformat()} {actor.record.id}"
+
+
+def _grace_s(request: pb.StopContainerRequest | pb.RestartContainerRequest) -> float | None:
+    """Return how long the container may take to stop, None for its own setting. Raises Invalid."""
+    if not request.HasField("grace_ms"):
+        return None
+    durations.check("the time to stop", request.grace_ms / 1000)
+    return request.grace_ms / 1000

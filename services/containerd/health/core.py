@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from services.containerd.model.durations import bounded
 from services.containerd.model.spec import HealthAction
 from services.containerd.model.status import Health, HealthState
 from services.containerd.ocispec import resolve
@@ -59,10 +60,10 @@ def check_of(spec: ContainerSpec, image: ImageConfig) -> Check | None:
     shell = (image.shell or _SHELL_DEFAULT) if kind == "CMD-SHELL" else ()
     return Check(
         argv=(*shell, *words),
-        interval_s=asked.interval_s or INTERVAL_DEFAULT_S,
-        timeout_s=asked.timeout_s or TIMEOUT_DEFAULT_S,
-        start_period_s=asked.start_period_s,
-        start_interval_s=asked.start_interval_s or START_INTERVAL_DEFAULT_S,
+        interval_s=bounded(asked.interval_s) or INTERVAL_DEFAULT_S,
+        timeout_s=bounded(asked.timeout_s) or TIMEOUT_DEFAULT_S,
+        start_period_s=bounded(asked.start_period_s),
+        start_interval_s=bounded(asked.start_interval_s) or START_INTERVAL_DEFAULT_S,
         retries=asked.retries or RETRIES_DEFAULT,
         on_failure=asked.on_failure,
     )

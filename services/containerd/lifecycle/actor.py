@@ -183,6 +183,16 @@ class Actor:
             )
         )
 
+    def _step(self, event: Event) -> list[Effect]:
+        try:
+            return self._automaton.step(event, self._around.clock.now())
+        except Exception as exc:
+            if not isinstance(event, messages.Recovered):
+                raise
+            # One record that cannot be gone on with must not keep the daemon from ever starting again.
+            _log.exception("recovery_faulted", error=repr(exc))
+            return []
+
     async def _drain(self) -> None:
         """Take events until there are none.
 
@@ -192,7 +202,7 @@ class Actor:
             with log.context(container=self.record.id[:12]):
                 while self._inbox:
                     event = self._inbox.popleft()
-                    for effect in self._automaton.step(event, self._around.clock.now()):
+                    for effect in self._step(event):
                         await self._perform(effect)
         except Exception as exc:  # noqa: BLE001 (raised again by the daemon)
             self._around.supervisor.spawn(

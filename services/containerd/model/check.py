@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from services.containerd.model import ports
+from services.containerd.model import durations, ports, tmpfs
 from services.containerd.model.spec import ContainerSpec, MountKind, RestartMode
 from services.kit import errors
 
@@ -85,11 +85,19 @@ def _check_lifecycle(spec: ContainerSpec) -> None:
         raise _invalid(f"a number of retries goes with on-failure, not with {policy.mode}")
     if spec.auto_remove and policy.mode is not RestartMode.NO:
         raise _invalid("automatic removal and a restart policy exclude each other")
+    durations.check("the time to stop", spec.stop_grace_s or 0.0)
     if spec.health is not None:
         _check_health(spec.health)
 
 
 def _check_health(health: Healthcheck) -> None:
+    for what, seconds in (
+        ("interval", health.interval_s),
+        ("timeout", health.timeout_s),
+        ("start period", health.start_period_s),
+        ("start interval", health.start_interval_s),
+    ):
+        durations.check(f"the {what} of the health check", seconds)
     kind, words = health.test[:1], health.test[1:]
     if kind not in ((), ("NONE",), ("CMD",), ("CMD-SHELL",)):
         raise _invalid(f"unknown kind of health check {kind[0][:80]!r}: there are NONE, CMD and CMD-SHELL")
@@ -170,6 +178,8 @@ def _check_mount(mount: Mount) -> None:
         raise _invalid(f"unknown value {mount.bind_recursive!r} of bind-recursive")
     if any("," in option or "\0" in option for option in mount.tmpfs_options):
         raise _invalid("a tmpfs option holds a comma")
+    for option in mount.tmpfs_options:
+        tmpfs.check(option)
 
 
 def _check_mode(mode: int, where: str) -> None:

@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.containerd.model.durations import bounded
 from services.containerd.model.spec import STOP_GRACE_DEFAULT_S, ContainerSpec, Healthcheck
 from services.kit import errors
 
@@ -118,7 +119,7 @@ def stop_signal(spec: ContainerSpec, image: ImageConfig) -> str:
 
 def stop_grace_s(spec: ContainerSpec) -> float:
     """Return how long the container may take to stop; negative is for ever."""
-    return STOP_GRACE_DEFAULT_S if spec.stop_grace_s is None else spec.stop_grace_s
+    return STOP_GRACE_DEFAULT_S if spec.stop_grace_s is None else bounded(spec.stop_grace_s)
 
 
 def health(spec: ContainerSpec, image: ImageConfig) -> Healthcheck | None:

@@ -249,3 +249,31 @@ def test_a_result_of_before_a_pause_is_dropped() -> None:
     machine.step(m.UnpauseAsked(ask=2), NOW)
     assert m.SetTimer(timer=m.Timer.HEALTH, delay_s=30) in machine.step(m.FreezeDone(), NOW)
     assert machine.step(m.Probed(number=probe.number, result=result(1)), NOW) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ContainerSpec(image="a", health=Healthcheck(test=("CMD", "true"), interval_s=1e15)),
+        ContainerSpec(image="a", health=Healthcheck(test=("CMD", "true"), start_period_s=1e15)),
+        ContainerSpec(image="a", stop_grace_s=3e11),
+        ContainerSpec(image="a", stop_grace_s=-3e11),
+    ],
+)
+def test_what_takes_centuries_is_refused(spec: ContainerSpec) -> None:
+    with pytest.raises(errors.Invalid, match="292 years") as refused:
+        model_check.check(spec)
+    assert refused.value.reason == "DURATION_TOO_LONG"
+
+
+def test_an_image_whose_check_takes_centuries_harms_nobody() -> None:
+    # It says so in its configuration, which nobody refuses.
+    endless = Healthcheck(test=("CMD", "true"), interval_s=1e15, start_period_s=1e15, timeout_s=1e15)
+    check = core.check_of(ContainerSpec(image="a"), ImageConfig(health=endless))
+    assert check is not None
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    health = core.begun(None)
+    healthy = Health(state=HealthState.HEALTHY)
+    assert core.remaining_s(check, healthy, started_at=begun, now=begun) > 1e9
+    result = ProbeResult(started_at=begun, ended_at=begun, exit_code=1, output="")
+    assert core.judge(check, health, result, started_at=begun).failing_streak == 0
