@@ -31,9 +31,11 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[
         ("/etc/hostname", placement.hostname_path),
         ("/etc/hosts", placement.hosts_path),
     )
+    # Below a root that is read-only there is nothing to write to but what the user mounts.
+    access = ("ro",) if spec.security.read_only_root else ()
     for target, source in files:
         if source and target not in taken:
-            mounts.append(_bind(source, target, ("rbind", "rprivate")))
+            mounts.append(_bind(source, target, ("rbind", *access, "rprivate")))
     user_mounts = [(bind.target, _user_bind(bind, host)) for bind in placement.binds]
     user_mounts += [(mount.target, _tmpfs(mount)) for mount in placement.tmpfs]
     user_mounts.sort(key=lambda entry: (entry[0].rstrip("/").count("/"), entry[0]))
@@ -64,7 +66,6 @@ def _kernel_mounts(spec: ContainerSpec, placement: Placement) -> list[Section]:
         _mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
     ]
     if spec.security.ipc == "host":
-        mounts[-1] = _bind("/dev/mqueue", "/dev/mqueue", ("rbind", "nosuid", "noexec", "nodev"))
         mounts.append(_bind("/dev/shm", "/dev/shm", ("rbind", "nosuid", "noexec", "nodev")))  # noqa: S108
     elif placement.shared_memory_path:
         mounts.append(

@@ -2,7 +2,8 @@
 
 The page says of each flag what swarmctl does with it. Here it is compared with docker's flags and with those that
 swarmctl has, and each example is run: what is marked `yes` has to work, and where it can be seen from inside a
-container it has to be seen there; what is marked `refused` has to be refused by its name.
+container it has to be seen there, or else in what `inspect` shows; what is marked `refused` has to be refused by its
+name.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
+import os
 import platform
 import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -25,7 +29,7 @@ from cli.tree import root
 from tests.system.containerd.flags import page
 from tests.system.containerd.flags.docker import DOCKER
 from tests.system.containerd.flags.page import Row
-from tests.system.containerd.flags.seen import SEEN
+from tests.system.containerd.flags.seen import RECORDED, SEEN
 from tests.system.containerd.node import Node, node
 from tests.system.netd.world import node_and_client
 
@@ -33,7 +37,6 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 ROWS = page.read()
 TAIL = {
-    "exec": "neighbour true",
     "update": "neighbour",
     "logs": "neighbour",
     "cp": "neighbour:/etc/passwd here",
@@ -118,7 +121,10 @@ def _furnished(directory: Path, made: Node) -> Desk:
         "platform": f"linux/{machine}",
         "cgroup": f"{made.cgroup_parent}/flags",
         "runtime": "runc",
+        "disk_number": (disk / "dev").read_text().strip(),
     }
+    for kind in ("cgroup", "ipc", "user", "uts"):
+        names[f"{kind}_namespace"] = os.readlink(f"/proc/self/ns/{kind}")
     return Desk(directory, names)
 
 
@@ -132,9 +138,18 @@ def test_the_example_does_what_the_page_says(
     monkeypatch.chdir(desk.directory)
     example = row.example.format(**desk.names) if "{{" not in row.example else row.example
     capfd.readouterr()
-    code = app.run(_line(row, example))
+    seen = SEEN.get(row.command, {}).get(row.long, "true").format(**desk.names)
+    code = app.run(_line(row, example, seen))
     out, err = capfd.readouterr()
+    if code == 0 and row.command == "update":
+        assert app.run(["exec", "neighbour", "sh", "-c", seen]) == 0, "the running container has not changed"
+    shown = _shown(row, out, capfd)
     _tidy(row, out)
+    if code == 0 and row.command == "create" and row.long in RECORDED:
+        path, wanted = RECORDED[row.long]
+        for key in path.split("."):
+            shown = shown[key]
+        assert shown == wanted
     refused = row.word == "refused" or (row.word == "where it can" and code != 0)
     if refused:
         assert code != 0, out
@@ -143,15 +158,26 @@ def test_the_example_does_what_the_page_says(
         assert code == 0, (out, err)
 
 
-def _line(row: Row, example: str) -> list[str]:
+def _line(row: Row, example: str, seen: str) -> list[str]:
     match row.command:
         case "run":
-            seen = SEEN.get(row.long, "true")
-            return ["run", "--rm", *shlex.split(example), "box", "sh", "-c", seen]
+            # what is to be started again is not to be removed
+            rm = ["--name", "flagged"] if row.long == "--restart" else ["--rm"]
+            return ["run", *rm, *shlex.split(example), "box", "sh", "-c", seen]
         case "create":
             return ["create", *shlex.split(example), "box", "true"]
+        case "exec":
+            return ["exec", *shlex.split(example), "neighbour", "sh", "-c", seen]
         case command:
             return shlex.split(f"{HEAD.get(command, command)} {example} {TAIL.get(command, '')}")
+
+
+def _shown(row: Row, out: str, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Return what inspect says of the container of `create`."""
+    if row.command != "create" or row.long not in RECORDED:
+        return None
+    assert app.run(["inspect", out.split()[-1]]) == 0
+    return json.loads(capfd.readouterr().out)[0]
 
 
 def _tidy(row: Row, out: str) -> None:
@@ -159,5 +185,7 @@ def _tidy(row: Row, out: str) -> None:
     Path("id").unlink(missing_ok=True)
     if row.command == "create" and out.strip():
         assert app.run(["rm", "-f", "-v", out.split()[-1]]) == 0
+    if row.command == "run" and row.long == "--restart":
+        assert app.run(["rm", "-f", "flagged"]) == 0
     if row.command == "volume create" and out.strip():
         assert app.run(["volume", "rm", out.split()[-1]]) == 0
