@@ -25,7 +25,18 @@ DRIVERS: Mapping[str, str] = {
 """Docker's names to conmon's; the file drivers differ in nothing that a user sees."""
 
 _KNOWN = frozenset(
-    {"max-size", "max-file", "tag", "labels", "labels-regex", "env", "env-regex", "mode", "compress"}
+    {
+        "max-size",
+        "max-file",
+        "tag",
+        "labels",
+        "labels-regex",
+        "env",
+        "env-regex",
+        "mode",
+        "max-buffer-size",
+        "compress",
+    }
 )
 FILES_MAX = 1000
 _TAG_FIELD = re.compile(r"\{\{\s*\.([A-Za-z]+)\s*\}\}")
@@ -63,6 +74,7 @@ def resolve(config: LogConfig, default: LogPolicy) -> LogPolicy:
     if unknown:
         raise errors.Invalid(f"unknown log option {unknown[0]!r}", reason="SPEC_INVALID")
     _check_patterns(config.options)
+    _check_mode(config.options)
     size, files = default.size_bytes_max, default.files_max
     if "max-size" in config.options:
         text = config.options["max-size"]
@@ -95,6 +107,21 @@ def details(
     if tag := options.get("tag", ""):
         chosen["tag"] = _TAG_FIELD.sub(lambda match: tag_fields.get(match[1], match[0]), tag)
     return chosen
+
+
+def _check_mode(options: Mapping[str, str]) -> None:
+    """Accept what needs no doing: what conmon writes waits for a disk alone, never for a driver behind it."""
+    mode = options.get("mode", "")
+    if mode not in ("", "blocking", "non-blocking"):
+        raise errors.Invalid(
+            f"log option mode: {mode!r} is not blocking or non-blocking", reason="SPEC_INVALID"
+        )
+    if "max-buffer-size" in options:
+        if mode != "non-blocking":
+            raise errors.Invalid(
+                "log option max-buffer-size goes with mode=non-blocking", reason="SPEC_INVALID"
+            )
+        units.parse_bytes(options["max-buffer-size"])
 
 
 def _check_patterns(options: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import signal as signals
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ CHANGES_MAX = 1000
 DEFAULT_SHELL = ("/bin/sh", "-c")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _SIGNAL = re.compile(r"(?:SIG)?[A-Z]+[0-9]*(?:[+-][0-9]+)?|[0-9]{1,2}")
+_REALTIME = re.compile(r"RTM(?:IN(?:\+(?:[12]?[0-9]|30))?|AX(?:-(?:[12]?[0-9]|30))?)")
+SIGNALS = 64
 _HEALTH_FLAG = re.compile(r"--([a-z-]+)=(\S*)\s*")
 _HEALTH_DURATIONS = {
     "interval": "interval_ms",
@@ -141,9 +144,19 @@ def _on_build(run: RunConfig, rest: str) -> RunConfig:
     return replace(run, on_build=(*run.on_build, rest))
 
 
+def _is_signal(text: str) -> bool:
+    """Return whether Linux has a signal of this name or number; if not, no container could be made of the image."""
+    if _SIGNAL.fullmatch(text) is None:
+        return False
+    if text.isdecimal():
+        return 1 <= int(text) <= SIGNALS
+    name = text.removeprefix("SIG")
+    return _REALTIME.fullmatch(name) is not None or f"SIG{name}" in signals.Signals.__members__
+
+
 def _stop_signal(run: RunConfig, rest: str) -> RunConfig:
     signal = words.expand(rest, _env_map(run)).upper()
-    if _SIGNAL.fullmatch(signal) is None:
+    if not _is_signal(signal):
         raise _invalid(f"STOPSIGNAL {rest}", "expected a signal, such as SIGQUIT or 3")
     return replace(run, stop_signal=signal)
 

@@ -116,7 +116,18 @@ def test_a_record_that_exposes_nonsense_breaks_no_filter() -> None:
     assert [port.container_port for port in published(spec, ImageConfig())] == [80]
 
 
+def tmpfs(*options: str) -> ContainerSpec:
+    return replace(GOOD, mounts=(Mount(kind=MountKind.TMPFS, target="/t", tmpfs_options=options),))
+
+
+@pytest.mark.parametrize("option", ["foo=1", "foo", "ro=1", "size", "size=big", "mode=9", "uid=root"])
+def test_an_option_that_no_tmpfs_takes_is_refused(option: str) -> None:
+    with pytest.raises(errors.Invalid, match="tmpfs option"):
+        check.check(tmpfs(option))
+
+
 def test_accepted() -> None:
+    check.check(tmpfs("rw", "noexec", "size=50%", "mode=1777", "uid=5", "nr_inodes=10k"))
     check.check(GOOD)
     check.check(bind("/data/deep"))
     check.check(replace(GOOD, network=Network(ports=(PortBinding(container_port=80, host_port=8080),))))
@@ -177,11 +188,15 @@ def test_log_options() -> None:
     assert (chosen.driver, chosen.size_bytes_max, chosen.files_max) == ("k8s-file", 1 << 20, 2)
     assert log_options.resolve(LogConfig(options={"max-size": "-1"}), default).size_bytes_max == 0
     assert not log_options.resolve(LogConfig(driver="none"), default).in_files
+    log_options.resolve(LogConfig(options={"mode": "non-blocking", "max-buffer-size": "1m"}), default)
     for bad in (
         LogConfig(driver="carrier-pigeon"),
         LogConfig(options={"max-sizes": "1m"}),
         LogConfig(options={"max-file": "0"}),
         LogConfig(options={"max-size": "big"}),
+        LogConfig(options={"mode": "odd"}),
+        LogConfig(options={"max-buffer-size": "1m"}),
+        LogConfig(options={"mode": "non-blocking", "max-buffer-size": "big"}),
     ):
         with pytest.raises(errors.Invalid):
             log_options.resolve(bad, default)
