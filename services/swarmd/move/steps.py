@@ -13,6 +13,8 @@ from services.swarmd.move.core.move import Facts, Step
 from services.swarmd.move.remote import CALL_TIMEOUT_S, Remote, within
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.swarmd.gateway.ports import NodeDialer
     from services.swarmd.move.core.move import Move
     from services.swarmd.move.ports import Report
@@ -55,7 +57,7 @@ class Steps:
                     await carriage.volume(source, target, name, report)
                 return Facts()
             case Step.CREATE:
-                return Facts(target_container_id=await create(await self._target(move), move))
+                return await self._create(move)
             case Step.SEND_CHECKPOINT:
                 await carriage.checkpoint(
                     await self._source(move),
@@ -70,8 +72,20 @@ class Steps:
                 return await self._start(move)
 
     async def _hold(self, move: Move) -> Facts:
+        held = await self._held(move)
+        spec = carried.without_contents(carried.with_volumes(held.spec, move.wanted.volume_mounts))
+        return Facts(running=held.running, spec=spec.SerializeToString())
+
+    async def _create(self, move: Move) -> Facts:
+        """Make it. What is in its files is asked for again: it is secret, and in no journal."""
+        files: Sequence[spec_pb2.InlineFile] = ()
+        if spec_pb2.ContainerSpec.FromString(move.facts.spec or b"").files:
+            files = (await self._held(move)).spec.files
+        return Facts(target_container_id=await create(await self._target(move), move, files))
+
+    async def _held(self, move: Move) -> pb.HoldContainerResponse:
         source = await self._source(move)
-        held = await within(
+        held: pb.HoldContainerResponse = await within(
             source.containers.HoldContainer(
                 pb.HoldContainerRequest(
                     container=move.wanted.container_id, holder=names.holder(move.wanted.move_id)
@@ -79,8 +93,7 @@ class Steps:
                 timeout=CALL_TIMEOUT_S,
             )
         )
-        spec = carried.with_volumes(held.spec, move.wanted.volume_mounts)
-        return Facts(running=held.running, spec=spec.SerializeToString())
+        return held
 
     async def _send_image(self, move: Move, digest: str, report: Report) -> Facts:
         target = await self._target(move)
@@ -136,10 +149,20 @@ class Steps:
         return await Remote.reach(self._dialer, move.wanted.target)
 
 
-async def create(target: Remote, move: Move) -> str:
-    """Make the container on its new node; return its id. May be repeated: there is one container for one move."""
+async def create(target: Remote, move: Move, files: Sequence[spec_pb2.InlineFile] = ()) -> str:
+    """Make the container on its new node; return its id. May be repeated: there is one container for one move.
+
+    Args:
+        target: The node.
+        move: What is known of the move, in which its files have no content.
+        files: The files with their content, if the container is to be started.
+    """
+    spec = spec_pb2.ContainerSpec.FromString(move.facts.spec or b"")
+    if files:
+        del spec.files[:]
+        spec.files.extend(files)
     request = pb.CreateContainerRequest(
-        spec=spec_pb2.ContainerSpec.FromString(move.facts.spec or b""),
+        spec=spec,
         request_id=names.holder(move.wanted.move_id),
         image_id=_known(move.facts.layer_image_id),
     )

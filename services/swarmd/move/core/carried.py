@@ -31,3 +31,12 @@ def with_volumes(spec: spec_pb2.ContainerSpec, volumes: Sequence[VolumeMount]) -
         mount.source = volume.name
         mount.volume_no_copy = True  # its content comes from the old node
     return result
+
+
+def without_contents(spec: spec_pb2.ContainerSpec) -> spec_pb2.ContainerSpec:
+    """Return the specification with its files empty. They are secrets, and what is made of it is written to a disk."""
+    result = spec_pb2.ContainerSpec()
+    result.CopyFrom(spec)
+    for file in result.files:
+        file.ClearField("data")
+    return result

@@ -103,7 +103,7 @@ class Facts:
     running: bool | None = None
     """Whether it ran: then it is started where it ends up."""
     spec: bytes | None = None
-    """beeyard.container.v1.ContainerSpec."""
+    """beeyard.container.v1.ContainerSpec, without the content of its files."""
     layer_digest: str | None = None
     """Of the manifest of the image with its writable layer."""
     layer_image_id: str | None = None
