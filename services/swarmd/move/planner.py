@@ -61,13 +61,13 @@ class Planner:
                 ]
             )
         image = await _image(at_source, container)
-        users = await _users(at_source, container)
+        volumes = await _volumes(at_source, container)
         planned = plan.plan(
             container,
             options,
             await _read_target(target, at_target, container, options),
             image_platform=f"{image.os}/{image.architecture}",
-            users=users,
+            at_source=volumes,
         )
         return Move(
             wanted=Wanted(
@@ -126,6 +126,9 @@ async def _read_target(
         platform=f"{description.os}/{goarch(description.architecture)}",
         problems=checked.problems,
         missing_networks=missing,
+        missing_images=[
+            name for name in plan.mounted_images(container.spec) if not await _has_image(target, name)
+        ],
         volumes=frozenset(present),
     )
 
@@ -133,6 +136,11 @@ async def _read_target(
 async def _has_network(node: Remote, name: str) -> bool:
     request = network_pb2.GetNetworkRequest(network=name)
     return await _found(node.networks.GetNetwork(request, timeout=CALL_TIMEOUT_S))
+
+
+async def _has_image(node: Remote, name: str) -> bool:
+    request = image_pb2.GetImageRequest(reference=name)
+    return await _found(node.images.GetImage(request, timeout=CALL_TIMEOUT_S))
 
 
 async def _has_volume(node: Remote, name: str) -> bool:
@@ -147,13 +155,13 @@ async def _found(call: Awaitable[object]) -> bool:
     return False
 
 
-async def _users(node: Remote, container: pb.Container) -> dict[str, int]:
-    users: dict[str, int] = {}
+async def _volumes(node: Remote, container: pb.Container) -> dict[str, volume_pb2.Volume]:
+    volumes: dict[str, volume_pb2.Volume] = {}
     for mount in plan.volumes(container):
         request = volume_pb2.GetVolumeRequest(name=mount.name)
         found = await within(node.volumes.GetVolume(request, timeout=CALL_TIMEOUT_S))
-        users[mount.name] = found.volume.container_count
-    return users
+        volumes[mount.name] = found.volume
+    return volumes
 
 
 async def _image(node: Remote, container: pb.Container) -> image_pb2.Image:

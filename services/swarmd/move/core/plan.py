@@ -16,6 +16,8 @@ from services.swarmd.move.core.move import VolumeMount
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from beeyard.container.v1 import volume_pb2
+
 TASK_ID_LABEL: Final = "com.docker.swarm.task.id"
 PROBLEMS_SHOWN_MAX: Final = 8
 FORCEABLE: Final = frozenset({"bind", "device"})
@@ -51,6 +53,8 @@ class Target:
     """"linux/amd64"."""
     problems: Sequence[pb.ContainerProblem] = ()
     missing_networks: Sequence[str] = ()
+    missing_images: Sequence[str] = ()
+    """Of those that are mounted in the container."""
     volumes: frozenset[str] = frozenset()
     """Of those that the container has: the ones that exist there."""
 
@@ -135,13 +139,19 @@ def volumes(container: pb.Container) -> tuple[VolumeMount, ...]:
     )
 
 
+def mounted_images(spec: spec_pb2.ContainerSpec) -> tuple[str, ...]:
+    """Return the images that are mounted in a container."""
+    found = (mount.source for mount in spec.mounts if mount.type == spec_pb2.MOUNT_TYPE_IMAGE)
+    return tuple(dict.fromkeys(found))
+
+
 def plan(
     container: pb.Container,
     options: Options,
     target: Target,
     *,
     image_platform: str,
-    users: Mapping[str, int],
+    at_source: Mapping[str, volume_pb2.Volume],
 ) -> Plan:
     """Return what goes along.
 
@@ -150,7 +160,7 @@ def plan(
         options: What the caller asks for.
         target: Where to.
         image_platform: What its image is for.
-        users: How many containers of its node have each of its volumes.
+        at_source: Its volumes, as they are on its node.
 
     Raises:
         errors.FailedPrecondition: NOT_MOVABLE; the message lists what is in the way.
@@ -158,6 +168,13 @@ def plan(
     mounts = volumes(container)
     named = tuple(dict.fromkeys(mount.name for mount in mounts))
     lacking = list(_lacking(options, target, image_platform, named))
+    if options.volumes:
+        lacking += [
+            f"volume {_short(name)} is mounted from elsewhere, so its content cannot be taken along:"
+            " move it without --volumes"
+            for name in named
+            if name in at_source and at_source[name].options
+        ]
     if lacking:
         shown = "; ".join(lacking[:PROBLEMS_SHOWN_MAX])
         more = f"; and {len(lacking) - PROBLEMS_SHOWN_MAX} more" if len(lacking) > PROBLEMS_SHOWN_MAX else ""
@@ -173,7 +190,7 @@ def plan(
     shared = tuple(
         f"volume {_short(name)} has other users on its node: it is copied as it is at the moment"
         for name in named
-        if users.get(name, 0) > 1
+        if name in at_source and at_source[name].container_count > 1
     )
     return Plan(volumes=named, volume_mounts=mounts, new_volumes=named, warnings=shared)
 
@@ -188,6 +205,8 @@ def _lacking(options: Options, target: Target, image_platform: str, named: Seque
             yield f"{problem.message} (--force moves it nevertheless)"
     for network in target.missing_networks:
         yield f"the network {network} is not there"
+    for image in target.missing_images:
+        yield f"the image {image}, which is mounted in it, is not there: `swarmctl --node {target.name} pull` it"
     if options.volumes:
         for name in named:
             if name in target.volumes:

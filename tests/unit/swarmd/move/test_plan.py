@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from beeyard.container.v1 import container_pb2 as pb
-from beeyard.container.v1 import spec_pb2
+from beeyard.container.v1 import spec_pb2, volume_pb2
 from services.kit import errors
 from services.swarmd.move.core import carried, plan
 from services.swarmd.move.core.move import VolumeMount
@@ -35,7 +35,8 @@ def target(**fields: object) -> plan.Target:
 def planned(
     moved: pb.Container, options: plan.Options, there: plan.Target, users: dict[str, int] | None = None
 ) -> plan.Plan:
-    return plan.plan(moved, options, there, image_platform="linux/amd64", users=users or {})
+    at_source = {name: volume_pb2.Volume(container_count=count) for name, count in (users or {}).items()}
+    return plan.plan(moved, options, there, image_platform="linux/amd64", at_source=at_source)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_everything_that_is_in_the_way_is_named() -> None:
     there = target(problems=problems, missing_networks=["own"], volumes=frozenset({"data"}))
     options = plan.Options(volumes=True)
     with pytest.raises(errors.FailedPrecondition) as refused:
-        plan.plan(with_volumes("data"), options, there, image_platform="linux/arm64", users={})
+        plan.plan(with_volumes("data"), options, there, image_platform="linux/arm64", at_source={})
     for said in ("arm64", "the name web", "/x is not there (--force", "network own", "volume data exists"):
         assert said in refused.value.message
 
@@ -143,3 +144,17 @@ def test_volumes_are_named_where_they_had_no_name() -> None:
     ]
     assert not made.volumes_from
     assert carried.with_volumes(spec, ()) == spec
+
+
+def test_volumes_from_elsewhere_and_images_that_are_not_there_stop_nothing() -> None:
+    mounted = {"data": volume_pb2.Volume(options={"type": "tmpfs", "device": "tmpfs"})}
+    moved = with_volumes("data")
+    plan.plan(moved, plan.Options(), target(), image_platform="linux/amd64", at_source=mounted)
+    with pytest.raises(errors.FailedPrecondition, match="volume data is mounted from elsewhere"):
+        plan.plan(
+            moved, plan.Options(volumes=True), target(), image_platform="linux/amd64", at_source=mounted
+        )
+    moved.spec.mounts.add(type=spec_pb2.MOUNT_TYPE_IMAGE, source="tools:1", target="/tools")
+    assert plan.mounted_images(moved.spec) == ("tools:1",)
+    with pytest.raises(errors.FailedPrecondition, match="the image tools:1, which is mounted"):
+        planned(moved, plan.Options(), target(missing_images=["tools:1"]))
