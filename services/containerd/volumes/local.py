@@ -137,11 +137,14 @@ class LocalDriver:
     def install(self, aside: Path, name: str) -> None:
         """Make the directory `_data` in `aside` the content of a plain volume, in one step. What it has must be empty.
 
+        After a power cut the volume has all of the content or none: the content is on the disk before its name is.
+
         Raises:
             errors.FailedPrecondition: It is not empty (VOLUME_NOT_EMPTY).
         """
         target = self.directory(name)
         target.parent.mkdir(mode=0o700, exist_ok=True)
+        self._sync()
         try:
             (aside / _DATA).rename(target)
         except OSError as exc:
@@ -150,9 +153,12 @@ class LocalDriver:
             raise errors.FailedPrecondition(
                 f"volume {name} is not empty", reason="VOLUME_NOT_EMPTY", metadata={"volume": name}
             ) from exc
+        self._sync()
+        remove_tree(aside)
+
+    def _sync(self) -> None:
         with tree.opened(self._volumes) as fd:
             syscalls.syncfs(fd)
-        remove_tree(aside)
 
     def found(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the names of the directories of volumes, and of those that were left aside."""
