@@ -65,7 +65,7 @@ SEEN = {
         "--env-file": "test $FROM_FILE = yes",
         "--group-add": "grep -q 'Groups:.*27' /proc/self/status",
         "--hostname": "test $(hostname) = web",
-        "--init": "grep -q docker-init /proc/1/cmdline",
+        "--init": "grep -qx docker-init /proc/1/comm",
         "--ip": "ip address show | grep -q 10.213.7.9",
         "--ipc": "test $(readlink /proc/self/ns/ipc) = '{ipc_namespace}'",
         "--mac-address": "ip link show | grep -q 02:42:0a:d5:07:09",

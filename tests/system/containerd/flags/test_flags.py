@@ -110,7 +110,7 @@ def _furnished(directory: Path, made: Node) -> Desk:
     (directory / "labels.list").write_text("a=b\n")
     for line in (
         "network create --subnet 10.213.7.0/24 own",
-        "run -d --name neighbour -p 127.0.0.1:18980:80 -v kept:/shared box sleep 600",
+        "run -d --name neighbour --cpu-quota 90000 -p 127.0.0.1:18980:80 -v kept:/shared box sleep 600",
         "volume create data",
     ):
         assert app.run(shlex.split(line)) == 0, line
