@@ -204,6 +204,8 @@ class Actor:
                     event = self._inbox.popleft()
                     for effect in self._step(event):
                         await self._perform(effect)
+                if self._automaton.gone:  # no event comes any more that would answer them
+                    self._fail_all(refusals.error(self.record.name, messages.Refusal.REMOVING, None))
         except Exception as exc:  # noqa: BLE001 (raised again by the daemon)
             self._around.supervisor.spawn(
                 _raise(exc), f"fault of container {self.record.id[:12]}", critical=True

@@ -150,6 +150,8 @@ def kill(machine: Automaton, event: KillAsked, _now: datetime) -> list[Effect]:
 
 def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effect]:
     """Remove it; what runs only by force."""
+    if machine.gone:  # its record is being deleted: the others are answered behind that
+        return [Reply(ask=event.ask)]
     status = machine.status
     live = status.phase in (Phase.UP, Phase.STARTING) or status.state is State.RESTARTING
     if live and not event.force:
