@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 256 << 10
+NAME_CHARS_MAX = 50
+"""Of the name of a file, in the name of what becomes it: names have 255 bytes."""
 
 
 @contextlib.contextmanager
@@ -46,9 +49,13 @@ def opened_output(path: str, what: str) -> Iterator[int]:
         return
     final = Path(path)
     replaces = not final.exists() or final.is_file()  # a device or pipe is written to, not replaced
-    written = final.with_name(f".{final.name}.{os.getpid()}.partial") if replaces else final
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    written = final
+    if replaces:  # beside it, under a name that nobody who may write there can foresee and put a link at
+        written = final.with_name(f".{final.name[:NAME_CHARS_MAX]}.{secrets.token_hex(8)}.partial")
+        flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(written, flags, 0o600)
     except (OSError, ValueError) as exc:
         raise invalid(f"failed to {what}: {path}: {getattr(exc, 'strerror', None) or exc}") from None
     try:
