@@ -29,6 +29,7 @@ MASKED_PATHS = (
     "/sys/firmware",
 )
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_CGROUP_ROOT = "/sys/fs/cgroup"
 _PING_GROUPS_ALL = "0 2147483647"
 
 
@@ -57,6 +58,8 @@ def section(spec: ContainerSpec, placement: Placement, host: HostFacts) -> tuple
     if sysctls:
         built["sysctl"] = sysctls
     masked, read_only = closed_paths(security, host)
+    if _cgroup_root_is_writable(spec, placement, host):
+        read_only.append(_CGROUP_ROOT)
     if masked or read_only:
         built["maskedPaths"], built["readonlyPaths"] = masked, read_only
     if placement.seccomp is not None:
@@ -72,6 +75,14 @@ def closed_paths(security: Security, host: HostFacts) -> tuple[list[str], list[s
         [*MASKED_PATHS, *_thermal(host), *security.masked_paths],
         [*READ_ONLY_PATHS, *security.read_only_paths],
     )
+
+
+def _cgroup_root_is_writable(spec: ContainerSpec, placement: Placement, host: HostFacts) -> bool:
+    """On v1 the runtimes gather the hierarchies below a tmpfs that stays writable, whatever the mount's options say."""
+    if host.cgroup_version != 1 or not spec.security.read_only_root or spec.security.privileged:
+        return False
+    users = {bind.target for bind in placement.binds} | {mount.target for mount in placement.tmpfs}
+    return _CGROUP_ROOT not in users
 
 
 def _namespaces(spec: ContainerSpec, placement: Placement, host: HostFacts) -> list[Section]:

@@ -121,6 +121,8 @@ async def test_mounts_files_and_a_read_only_root(each: Yard) -> None:
         "sh", "-c",
         "cat /data/given /run/secrets/key; stat -c %a:%u /run/secrets/key; echo made > /data/made;"
         "echo no > /ro/given; echo no > /file; echo no > /run/secrets/key; mount | grep -E ' (/cache|/dev/shm) ';"
+        "for file in hosts hostname resolv.conf; do test -e /etc/$file && echo no >> /etc/$file; done;"
+        "echo no > /sys/fs/cgroup/file;"
         "echo fine > /cache/x && cat /cache/x",
         mounts=[
             spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_BIND, source=str(host), target="/data"),
@@ -136,7 +138,7 @@ async def test_mounts_files_and_a_read_only_root(each: Yard) -> None:
     assert text.startswith("given\nsecret\n400:0\n")
     assert (host / "made").read_text() == "made\n"
     assert (host / "given").read_text() == "given\n"
-    assert text.count("Read-only file system") == 3, text
+    assert text.count("Read-only file system") == 7, text
     assert "fine\n" in text
     assert text.count("size=1024k") == 2, text
     await each.remove(container)

@@ -223,6 +223,26 @@ def test_namespaces() -> None:
     assert kinds(built(shared, shared_namespaces={"pid": "/proc/7/ns/pid"}))["pid"] == "/proc/7/ns/pid"
 
 
+def test_a_read_only_root_leaves_nothing_to_write_to() -> None:
+    def network_files(spec: ContainerSpec) -> list[bool]:
+        mounts = built(spec)["mounts"]
+        return ["ro" in mount["options"] for mount in mounts if mount["source"].startswith("/n/")]
+
+    def closed(spec: ContainerSpec = SPEC, version: int = 1, **placement: Any) -> bool:
+        host = replace(HOST, cgroup_version=version)
+        return "/sys/fs/cgroup" in built(spec, host=host, **placement)["linux"].get("readonlyPaths", [])
+
+    spec = replace(SPEC, security=Security(read_only_root=True))
+    assert network_files(SPEC) == [False] * 3
+    assert network_files(spec) == [True] * 3
+    assert closed(spec)
+    assert closed(replace(SPEC, security=Security(read_only_root=True, systempaths_unconfined=True)))
+    assert not closed(replace(SPEC, security=Security(read_only_root=True, privileged=True)))
+    assert not closed(spec, version=2)
+    assert not closed(spec, binds=(BoundFile(source="/sys/fs/cgroup", target="/sys/fs/cgroup"),))
+    assert not closed()
+
+
 def test_a_user_holds_no_capability() -> None:
     held = built(identity=Identity(uid=1, gid=1))["process"]["capabilities"]
     assert held["bounding"] == [name for name in capabilities.BY_NUMBER if name in capabilities.DEFAULT]
