@@ -120,6 +120,8 @@ class Actor:
         Raises:
             errors.BeeyardError: It was refused, or failed.
         """
+        if len(self._inbox) >= INBOX_MAX:
+            raise errors.Exhausted(f"container {self.record.name} has {INBOX_MAX} requests waiting")
         number = next(_ask_numbers)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asks[number] = answered
@@ -130,9 +132,7 @@ class Actor:
             self._asks.pop(number, None)
 
     def post(self, event: Event) -> None:
-        """Send an event."""
-        if len(self._inbox) >= INBOX_MAX:
-            raise errors.Exhausted(f"container {self.record.name} has {INBOX_MAX} requests waiting")
+        """Send an event. There is always room for it: what has happened cannot be turned away as a request can."""
         self._inbox.append(event)
         if not self._busy:
             self._busy = True
@@ -402,9 +402,15 @@ class Actor:
             waiting.set_exception(refusals.error(self.record.name, reply.refusal, reply.failure))
 
     def _fail_all(self, error: errors.BeeyardError) -> None:
-        for waiting in self._asks.values():
+        """Tell all who wait. What nobody has looked at yet is not done behind their backs later on."""
+        failed = set()
+        for number, waiting in self._asks.items():
             if not waiting.done():
                 waiting.set_exception(error)
+                failed.add(number)
+        kept = [event for event in self._inbox if _ask_of(event) not in failed]
+        self._inbox.clear()
+        self._inbox.extend(kept)
 
     def _set_timer(self, timer: Timer, delay_s: float) -> None:
         self._cancel_timer(timer)
@@ -422,6 +428,11 @@ class Actor:
 
     def _spawn(self, coro: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         return self._around.supervisor.spawn(coro, f"container {self.record.id[:12]}: {what}", critical=False)
+
+
+def _ask_of(event: Event) -> int | None:
+    """Return the ask that may be dropped with its call; a creation is recorded, and has to be gone through with."""
+    return None if isinstance(event, messages.CreateAsked) else getattr(event, "ask", None)
 
 
 async def _raise(exc: Exception) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from services.containerd.lifecycle import messages as m
-from services.containerd.lifecycle.actor import Actor, Surroundings
+from services.containerd.lifecycle.actor import INBOX_MAX, Actor, Surroundings
 from services.containerd.model.spec import ContainerSpec
-from services.containerd.model.status import Phase, ProcessRef, Record, Run, Status
+from services.containerd.model.status import Phase, ProcessRef, Record, Run, State, Status
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
 from services.kit import errors, system, tasks
@@ -109,3 +109,31 @@ async def test_nobody_waits_for_a_container_that_is_gone(tmp_path: Path) -> None
         await scene.actor.ask(_remove)
         (refused,) = await asyncio.gather(kept, return_exceptions=True)
         assert isinstance(refused, errors.FailedPrecondition)
+
+
+async def test_an_exit_is_taken_however_many_wait_and_refused_asks_are_not_done_later(tmp_path: Path) -> None:
+    async with tasks.Supervisor() as supervisor, asyncio.timeout(30):
+        up = Status(
+            state=State.RUNNING,
+            phase=Phase.UP,
+            runtime="crun",
+            run=RUN,
+            started_at=system.SystemClock().now(),
+        )
+        scene = Scene(supervisor, tmp_path, up)
+        scene.store.full = True
+        stops = [
+            asyncio.ensure_future(
+                scene.actor.ask(lambda number: m.StopAsked(ask=number, signal="SIGTERM", grace_s=1))
+            )
+            for _ in range(INBOX_MAX + 1)
+        ]
+        await asyncio.sleep(0)
+        scene.actor.post(m.Exited(exit_code=3))
+        answers = await asyncio.gather(*stops, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {errors.Exhausted}
+        scene.store.full = False
+        while scene.actor.status.phase is not Phase.IDLE:
+            await asyncio.sleep(0)
+        assert (scene.actor.status.state, scene.actor.status.exit_code) == (State.EXITED, 3)
+        assert scene.work.signals == ["SIGTERM"]  # of the one that was under way when the disk was full
