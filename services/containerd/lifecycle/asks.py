@@ -72,7 +72,7 @@ def start(machine: Automaton, event: StartAsked, _now: datetime) -> list[Effect]
     if event.checkpoint:
         if status.phase is Phase.STARTING or machine.waiting.starters:
             return [Reply(ask=event.ask, refusal=Refusal.RUNNING)]
-        machine.restore_from = event.checkpoint
+        machine.restore = (event.ask, event.checkpoint)
     machine.waiting.starters.append(event.ask)
     if status.phase is Phase.IDLE:
         return [CancelTimer(timer=Timer.RESTART), *machine.begin_start()]

@@ -85,8 +85,9 @@ class Automaton:
         """Number of the health check that runs; 0: none does."""
         self.checkpoint_ends = False
         """Whether the checkpoint that is being made ends the processes."""
-        self.restore_from = ""
-        """Directory of the checkpoint that the next start goes on from."""
+        self.restore: tuple[Ask, str] | None = None
+        """Who waits for a start from a checkpoint, and its directory. It goes with the ask: whoever was refused
+        meanwhile has no part in a later start."""
         self.retries = 0
         self.gone = False
 
@@ -195,8 +196,9 @@ class Automaton:
             restart_count=self.status.restart_count + 1 if by_policy else 0,
             restart_delay_s=self.status.restart_delay_s if by_policy else 0.0,
         )
-        checkpoint, self.restore_from = self.restore_from, ""
-        return [record, BringUp(checkpoint=checkpoint)]
+        restore, self.restore = self.restore, None
+        waits = restore is not None and restore[0] in self.waiting.starters
+        return [record, BringUp(checkpoint=restore[1] if restore is not None and waits else "")]
 
     def begin_remove(self, *, volumes: bool = False) -> list[Effect]:
         """Go from idle (or straight from a finished clean-up) to removing.

@@ -95,6 +95,27 @@ def test_a_clean_up_that_fails_is_told_and_tried_again() -> None:
     assert machine.waiting.starters == []
 
 
+def test_a_restore_that_was_refused_has_no_part_in_a_later_start() -> None:
+    failed, held = automaton(replace(UP)), automaton(replace(UP))
+    for machine in (failed, held):
+        machine.step(m.Exited(exit_code=0), NOW)
+        assert machine.step(m.StartAsked(ask=1, checkpoint="/c"), NOW) == []
+    failed.step(m.CleanedUp(failure=m.Failure(message="busy")), NOW)
+    failed.step(m.TimerFired(timer=m.Timer.RETRY), NOW)
+    held.step(m.HoldAsked(ask=2, holder="h"), NOW)
+    for machine in (failed, held):
+        machine.step(m.CleanedUp(), NOW)
+        assert m.BringUp() in machine.step(m.StartAsked(ask=3, holder="h"), NOW)
+
+
+def test_a_restore_waits_for_the_clean_up() -> None:
+    machine = automaton(replace(UP))
+    machine.step(m.Exited(exit_code=0), NOW)
+    machine.step(m.StartAsked(ask=1, checkpoint="/c"), NOW)
+    machine.step(m.StartAsked(ask=2), NOW)
+    assert m.BringUp(checkpoint="/c") in machine.step(m.CleanedUp(), NOW)
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "count", "expected"),
     [
