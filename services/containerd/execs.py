@@ -236,6 +236,7 @@ class Execs:
                 passwd=inside.read_text("/etc/passwd"),
                 group=inside.read_text("/etc/group"),
                 default=_identity(main["user"]),
+                ids=actor.record.status.ids,
             )
             inside.refuse_proc(request.workdir or str(main["cwd"]))
         return process.exec_section(

@@ -269,6 +269,7 @@ class BringUp:
                 passwd=inside.read_text(_PASSWD),
                 group=inside.read_text(_GROUP),
                 groups_add=spec.groups,
+                ids=record.status.ids,
             )
             if not spec.security.read_only_root:
                 root_id = record.status.ids.start if record.status.ids is not None else 0

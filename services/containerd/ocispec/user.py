@@ -15,6 +15,8 @@ from services.kit import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from services.containerd.model.idmap import IdMap
+
 ID_MAX = (1 << 31) - 1
 
 
@@ -38,7 +40,13 @@ class _Group:
 
 
 def resolve(
-    user: str, *, passwd: str, group: str, groups_add: Iterable[str] = (), default: Identity | None = None
+    user: str,
+    *,
+    passwd: str,
+    group: str,
+    groups_add: Iterable[str] = (),
+    default: Identity | None = None,
+    ids: IdMap | None = None,
 ) -> Identity:
     """Return the identity that `user` names.
 
@@ -52,10 +60,33 @@ def resolve(
         group: Text of its /etc/group.
         groups_add: Further groups, names or numbers.
         default: What an empty `user` means; for an exec, the container's own identity.
+        ids: The ids that the container has; None for all of them.
 
     Raises:
-        errors.Invalid: A name does not exist there, or a number is out of range.
+        errors.Invalid: A name does not exist there, or a number is out of range or none of its ids.
     """
+    identity = _resolve(user, passwd, group, groups_add, default)
+    if ids is not None:
+        _check_ids(identity, ids)
+    return identity
+
+
+def _check_ids(identity: Identity, ids: IdMap) -> None:
+    for what, number in (
+        ("user", identity.uid),
+        *(("group", gid) for gid in (identity.gid, *identity.groups)),
+    ):
+        if number >= ids.size:
+            raise errors.Invalid(
+                f"{what} id {number} does not exist in the user namespace of the container: it has 0 to {ids.size - 1};"
+                " give it more with --userns auto:size=N",
+                reason="ID_NOT_MAPPED",
+            )
+
+
+def _resolve(
+    user: str, passwd: str, group: str, groups_add: Iterable[str], default: Identity | None
+) -> Identity:
     name, separator, group_name = user.partition(":")
     groups = list(_parse_groups(group))
     if not name and not separator and default is not None:

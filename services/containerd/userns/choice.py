@@ -145,7 +145,11 @@ def _check(spec: ContainerSpec) -> None:
         raise _invalid(
             "privileged mode is incompatible with user namespaces: use --userns=host with --privileged"
         )
-    for what, mode in (("network", spec.network.mode), ("PID", spec.security.pid)):
+    for what, mode in (
+        ("network", spec.network.mode),
+        ("PID", spec.security.pid),
+        ("IPC", spec.security.ipc),
+    ):
         if mode == "host":
             raise _invalid(
                 f"cannot share the host's {what} namespace when user namespaces are enabled: use --userns=host"

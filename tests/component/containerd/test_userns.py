@@ -180,12 +180,16 @@ async def test_sharing_and_what_excludes_it(mapped: Yard) -> None:
         ({"security": own(privileged=True)}, "privileged mode is incompatible"),
         ({"security": own(), "network": "host"}, "cannot share the host's network"),
         ({"security": own(pid="host")}, "cannot share the host's PID"),
+        ({"security": own(ipc="host")}, "cannot share the host's IPC"),
         ({"security": own(), "network": "container:owner"}, "ids of its own"),
         ({"security": own("auto:size=5")}, "the size is not between"),
         ({"security": own("keep-id")}, "invalid user namespace mode"),
     ):
         with pytest.raises(errors.Invalid, match=why):
             await mapped.create("true", **fields)
+    outside = await mapped.create("true", user="5000", security=own("auto:size=2000"))
+    with pytest.raises(errors.FailedPrecondition, match="user id 5000 does not exist in the user namespace"):
+        await mapped.start(outside)
 
 
 async def test_files_go_in_and_out_with_the_ids_of_the_container(mapped: Yard) -> None:

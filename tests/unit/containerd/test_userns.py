@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.containerd.model.idmap import ID_NOBODY, IdMap
 from services.containerd.model.spec import ContainerSpec, Network, Security
+from services.containerd.ocispec import user
 from services.containerd.userns import choice, ranges
 from services.containerd.userns.choice import Supply
 from services.kit import errors
@@ -161,12 +162,32 @@ def test_joining(wanted: ContainerSpec, owners: dict[str, IdMap | None], expecte
         (spec("auto", privileged=True), {}),
         (spec("remap", network="host"), {}),
         (spec("auto", pid="host"), {}),
+        (spec("remap", ipc="host"), {}),
         (spec(network="container:a", privileged=True), {"a": THEIRS}),
     ],
 )
 def test_what_excludes_a_user_namespace(wanted: ContainerSpec, owners: dict[str, IdMap | None]) -> None:
     with pytest.raises(errors.Invalid):
         choice.decide(wanted, owners, SUPPLY, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "why"),
+    [
+        ("2000", (), "user id 2000 "),
+        ("alice", (), "user id 5000 "),
+        ("1:5000", (), "group id 5000 "),
+        ("1", ("5000",), "group id 5000 "),
+    ],
+)
+def test_a_user_outside_the_ids(name: str, groups: tuple[str, ...], why: str) -> None:
+    alice = "alice:x:5000:1::/:/bin/sh"
+    ids = IdMap(start=1_000_000, size=2_000)
+    with pytest.raises(errors.Invalid, match=f"{why}.*0 to 1999") as refused:
+        user.resolve(name, passwd=alice, group="", groups_add=groups, ids=ids)
+    assert refused.value.reason == "ID_NOT_MAPPED"
+    user.resolve(name, passwd=alice, group="", groups_add=groups)
+    user.resolve("1999:1999", passwd=alice, group="", ids=ids)
 
 
 def test_what_is_joined() -> None:
