@@ -10,6 +10,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import volume_pb2
 from services.kit import errors
 from services.kit.rpc import client
+from services.swarmd.move.core import names
 from services.swarmd.move.remote import CALL_TIMEOUT_S, STALL_S, unstalled, within
 
 if TYPE_CHECKING:
@@ -19,15 +20,24 @@ if TYPE_CHECKING:
     from services.swarmd.move.remote import Remote
 
 
-async def volume(source: Remote, target: Remote, name: str, report: Report) -> None:
-    """Make a volume on the new node with the content that it has on the old one."""
+async def volume(source: Remote, target: Remote, name: str, move_id: str, report: Report) -> None:
+    """Make a volume on the new node with the content that it has on the old one.
+
+    Raises:
+        errors.FailedPrecondition: There is one of that name meanwhile, which is not the move's (VOLUME_EXISTS).
+    """
     found = await within(
         source.volumes.GetVolume(volume_pb2.GetVolumeRequest(name=name), timeout=CALL_TIMEOUT_S)
     )
     wanted = volume_pb2.CreateVolumeRequest(
-        name=name, driver=found.volume.driver, labels=found.volume.labels, options=found.volume.options
+        name=name,
+        driver=found.volume.driver,
+        labels={**found.volume.labels, names.VOLUME_LABEL: move_id},
+        options=found.volume.options,
     )
-    await within(target.volumes.CreateVolume(wanted, timeout=CALL_TIMEOUT_S))
+    made = await within(target.volumes.CreateVolume(wanted, timeout=CALL_TIMEOUT_S))
+    if made.volume.labels.get(names.VOLUME_LABEL) != move_id:
+        raise errors.FailedPrecondition(f"a volume {name} exists there already", reason="VOLUME_EXISTS")
     exported = client.stream(source.volumes.ExportVolume(volume_pb2.ExportVolumeRequest(name=name)))
     first = volume_pb2.ImportVolumeRequest(spec=volume_pb2.ImportVolumeSpec(name=name))
     await _carry(

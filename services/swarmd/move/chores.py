@@ -38,7 +38,7 @@ class Chores:
             case Chore.REVIVE_SOURCE:
                 return await self._revive_source(await self._reach(wanted.source), move)
             case Chore.REMOVE_TARGET_VOLUMES:
-                return await _remove_volumes(await self._reach(wanted.target), wanted.new_volumes)
+                return await _remove_new_volumes(await self._reach(wanted.target), move)
             case Chore.REMOVE_SOURCE:
                 await _remove(
                     await self._reach(wanted.source), wanted.container_id, wanted.move_id, volumes=False
@@ -156,6 +156,31 @@ async def _remove(node: Remote, container_id: str, move_id: str, *, volumes: boo
         holder=names.holder(move_id),
     )
     await within(node.containers.RemoveContainer(request, timeout=REMOVE_TIMEOUT_S))
+
+
+async def _remove_new_volumes(target: Remote, move: Move) -> str:
+    """Remove the volumes that the move has made on the new node; whatever else has their names stays.
+
+    Those that came along bear the move's label. The others were made with the container: only an empty one goes.
+    """
+    wanted, removable, kept = move.wanted, [], []
+    for name in wanted.new_volumes:
+        carried = name in wanted.volumes
+        request = volume_pb2.GetVolumeRequest(name=name, size=not carried)
+        try:
+            found = await within(target.volumes.GetVolume(request, timeout=REMOVE_TIMEOUT_S))
+        except errors.NotFound:
+            continue
+        if carried:
+            ours = found.volume.labels.get(names.VOLUME_LABEL) == wanted.move_id
+        else:
+            ours = found.volume.size_bytes == 0
+            kept += [] if ours else [name]
+        removable += [name] if ours else []
+    notes = [await _remove_volumes(target, tuple(removable))]
+    if kept:
+        notes.append(f"the volume {', '.join(kept)} stays on the other node: it is not empty")
+    return "; ".join(filter(None, notes))
 
 
 async def _remove_volumes(node: Remote, volumes: tuple[str, ...]) -> str:

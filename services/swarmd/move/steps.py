@@ -54,7 +54,7 @@ class Steps:
             case Step.SEND_VOLUMES:
                 source, target = await self._source(move), await self._target(move)
                 for name in move.wanted.volumes:
-                    await carriage.volume(source, target, name, report)
+                    await carriage.volume(source, target, name, move.wanted.move_id, report)
                 return Facts()
             case Step.CREATE:
                 return await self._create(move)

@@ -211,7 +211,8 @@ def test_a_target_that_dies_gets_nothing_when_it_is_back(clean: Lab) -> None:
 
 def test_a_start_that_fails_is_taken_back(clean: Lab) -> None:
     """The port is in use by something that is no container: only the start finds out."""
-    clean.ctl(ONE, "run", "-d", "--name", "slow", "-p", "8099:80", "web:1")
+    clean.ctl(ONE, "run", "-d", "--name", "slow", "-p", "8099:80", "-v", "data:/data", "web:1")
+    clean.ctl(TWO, "volume", "create", "other")
     playground = [str(ROOT / "deploy" / "playground"), "exec", "--name", clean.name, TWO, "--"]
     with subprocess.Popen(
         [*playground, "/bin/busybox", "nc", "-l", "-p", "8099"], stdin=subprocess.PIPE
@@ -222,7 +223,7 @@ def test_a_start_that_fails_is_taken_back(clean: Lab) -> None:
                 lambda: ":8099 " in clean.command("exec", TWO, "--", "/bin/busybox", "netstat", "-lnt"),
             )
             result = clean.try_ctl(
-                MANAGER, "--node", ONE, "container", "move", "slow", "--to", TWO, "-t", "0"
+                MANAGER, "--node", ONE, "container", "move", "slow", "--to", TWO, "-t", "0", "--volumes"
             )
         finally:
             listener.kill()
@@ -230,6 +231,9 @@ def test_a_start_that_fails_is_taken_back(clean: Lab) -> None:
     assert "start: " in result.err, result.err
     assert "8099" in result.err, result.err
     as_it_was(clean)
+    assert clean.ctl(TWO, "volume", "ls", "-q").split() == ["other"], "its own volumes, and nobody else's"
+    for node in (ONE, TWO):
+        clean.ctl(node, "volume", "prune", "-f", "-a")
 
 
 def test_a_caller_who_leaves_takes_the_move_back(clean: Lab) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+VOLUME_LABEL: Final = "dev.beeyard.move"
+"""Label of a volume that came with a move: the move's id. Undoing a move removes nothing that has it not."""
+
 
 def holder(move_id: str) -> str:
     """Return who holds the container; also the request id of the one that is made on the new node."""
