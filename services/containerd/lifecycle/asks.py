@@ -103,10 +103,10 @@ def stop(machine: Automaton, event: StopAsked, now: datetime) -> list[Effect]:
                 start_wanted=False,
                 remove_wanted=status.remove_wanted or removes_itself,
             ),
-            *machine.answer(machine.waiting.starters, Refusal.STOPPED),
         ]
         if removes_itself and status.phase is Phase.IDLE:
             effects += machine.begin_remove()
+    effects += machine.answer(machine.waiting.starters, Refusal.STOPPED)
     if status.phase is Phase.CLEANING:
         machine.waiting.stoppers.append(event.ask)
         return effects

@@ -81,11 +81,14 @@ def _resume_idle(machine: Automaton, found: Found, now: datetime) -> list[Effect
 
 
 def _resume_starting(machine: Automaton, now: datetime) -> list[Effect]:
-    """Undo it: its caller was told nothing. What the restart policy had started, it starts again."""
-    if machine.status.state is State.RESTARTING:
-        return machine.clean(restart_at=now)
-    goes = machine.spec.auto_remove and not machine.status.held_by
-    changes = {"remove_wanted": True} if goes else {}
+    """Undo it: its caller was told nothing. What the restart policy had started, it starts again unless stopped."""
+    status = machine.status
+    goes = machine.spec.auto_remove and not status.held_by
+    changes: dict[str, object] = {"remove_wanted": True} if goes else {}
+    if status.state is State.RESTARTING:
+        if not status.stopped_by_user:
+            return machine.clean(restart_at=now)
+        return machine.clean(state=State.EXITED, restart_at=None, **changes)
     return machine.clean(error=INTERRUPTED, **changes)
 
 

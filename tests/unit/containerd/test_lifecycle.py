@@ -95,6 +95,36 @@ def test_a_clean_up_that_fails_is_told_and_tried_again() -> None:
     assert machine.waiting.starters == []
 
 
+@pytest.mark.parametrize("ask", ["stop", "kill"])
+def test_a_stop_of_a_start_outlives_the_daemon(ask: str) -> None:
+    always = RestartPolicy(mode=RestartMode.ALWAYS)
+    starting = Status(state=State.RESTARTING, phase=Phase.STARTING, runtime="crun")
+    for stopped in (False, True):
+        machine = automaton(starting, restart=always)
+        if stopped and ask == "stop":
+            machine.step(m.StopAsked(ask=1, signal="SIGTERM", grace_s=1), NOW)
+        elif stopped:
+            machine.step(m.KillAsked(ask=1, signal="SIGKILL", final=True), NOW)
+        after = automaton(machine.status, restart=always)
+        assert "CleanUp" in kinds(after.step(m.Recovered(finding=m.Found(remains=True)), NOW))
+        assert ("BringUp" in kinds(after.step(m.CleanedUp(), NOW))) is not stopped
+    assert (after.status.state, after.status.phase) == (State.EXITED, Phase.IDLE)
+
+
+def test_a_stop_takes_back_the_start_that_waits() -> None:
+    cleaning, preparing = automaton(replace(UP)), automaton(Status(runtime="crun"))
+    cleaning.step(m.Exited(exit_code=0), NOW)
+    preparing.step(m.CreateAsked(ask=1), NOW)
+    for machine in (cleaning, preparing):
+        assert machine.step(m.StartAsked(ask=2), NOW) == []
+        stopped = machine.step(m.StopAsked(ask=3, signal="SIGTERM", grace_s=1), NOW)
+        assert m.Reply(ask=2, refusal=m.Refusal.STOPPED) in stopped
+    ended = cleaning.step(m.CleanedUp(), NOW)
+    assert m.Reply(ask=3) in ended
+    assert "BringUp" not in kinds(ended)
+    assert "BringUp" not in kinds(preparing.step(m.Prepared(), NOW))
+
+
 def test_a_restore_that_was_refused_has_no_part_in_a_later_start() -> None:
     failed, held = automaton(replace(UP)), automaton(replace(UP))
     for machine in (failed, held):
