@@ -18,6 +18,9 @@ NEIGHBOUR = errors.Unavailable("netd does not answer", reason="NEIGHBOUR_UNAVAIL
 REGISTRY = errors.Unavailable("registry.example does not answer", reason="REGISTRY_UNAVAILABLE")
 FULL = errors.Exhausted("no space", reason="DISK_FULL")
 BAD_START = errors.Invalid("no such program", reason="START_FAILED")
+FILES_GONE = errors.FailedPrecondition(
+    "the content of the file /k is gone", reason="START_FAILED", metadata={"cause": "FILES_GONE"}
+)
 GONE = errors.NotFound("no such container", reason="CONTAINER_NOT_FOUND")
 
 
@@ -88,3 +91,10 @@ def test_what_trying_again_does_not_mend_ends_the_task(
 def test_an_end_is_pursued_whatever_happens(call: Call) -> None:
     assert isinstance(judge(call, FULL, progress(RUNNING), attempt=50, pulled=True), Retry)
     assert judge(call, GONE, progress(RUNNING), attempt=0, pulled=True) == LookAgain()
+
+
+def test_a_task_whose_secrets_went_with_the_machine_is_given_up_at_once() -> None:
+    """The swarm makes a new one, which gets them again; trying this one again would never end."""
+    verdict = judge(Start(container_id="c"), FILES_GONE, progress(STARTING), attempt=0, pulled=True)
+    assert isinstance(verdict, GiveUp)
+    assert (verdict.end.state, verdict.end.error) == (FAILED, FILES_GONE.message)
