@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import faults
-from services.containerd.volumes import tree
+from services.containerd.volumes import threads, tree
 from services.containerd.volumes.core import volume
 from services.containerd.volumes.core.volume import Stage, Wanted
 from services.kit import errors
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from services.kit.seams import NewId
 
 _DATA = "_data"
+CLONES_MAX = 4
+"""At work at the same time; who comes later waits."""
 
 
 class Copies:
@@ -34,6 +37,7 @@ class Copies:
         self._volumes = volumes
         self._driver = driver
         self._new_id = new_id
+        self._cloning = threads.Threads("clone", CLONES_MAX)
 
     async def clone(self, source: str, target: str) -> Volume:
         """Make a plain volume with the labels and the content of another one, which may be in use meanwhile.
@@ -45,8 +49,14 @@ class Copies:
         labels = self._volumes.find(source).labels
         if target in (found.name for found in self._volumes.all()):
             raise errors.AlreadyExists(f"a volume named {target} exists already", reason="VOLUME_EXISTS")
-        async with self.reading(source) as place, self.receiving(Wanted(name=target, labels=labels)) as aside:
-            await asyncio.to_thread(_copy, place, aside)
+        async with (
+            self._cloning.slot() as executor,
+            self.reading(source) as place,
+            self.receiving(Wanted(name=target, labels=labels)) as aside,
+        ):
+            left = threading.Event()
+            copying = executor.submit(_copy, place, aside, left)
+            await threads.to_end(asyncio.wrap_future(copying), left.set)
         return self._volumes.find(target)
 
     @contextlib.asynccontextmanager
@@ -79,22 +89,25 @@ class Copies:
                 await self._check_empty(name)
         faults.reached("volume.received")
         try:
-            await asyncio.to_thread(_make, aside / _DATA)
+            await threads.in_thread(_make, aside / _DATA)
             yield aside / _DATA
             async with self._volumes.turn(name):
                 if not made:
                     await self._check_empty(name)
-                await asyncio.to_thread(self._driver.install, aside, name)
+                await threads.in_thread(self._driver.install, aside, name)
                 faults.reached("volume.installed")
                 await self._volumes.set_stage(name, Stage.READY)
         except BaseException:
-            await asyncio.shield(self._give_up(aside, name, made=made))
+            await threads.to_end(self._give_up(aside, name, made=made))
             raise
 
     async def _give_up(self, aside: Path, name: str, *, made: bool) -> None:
-        await asyncio.to_thread(self._driver.drop_aside, aside.name)
-        if made:
-            await self._volumes.abandon(name)
+        """Remove what is aside; the name is free again even if something there resists."""
+        try:
+            await threads.in_thread(self._driver.drop_aside, aside.name)
+        finally:
+            if made:
+                await self._volumes.abandon(name)
 
     async def _check_empty(self, name: str) -> None:
         found = self._volumes.find(name)
@@ -106,7 +119,7 @@ class Copies:
         if self._volumes.holders(name):
             raise errors.FailedPrecondition(f"volume {name} is in use", reason="VOLUME_IN_USE")
         place = self._driver.place(found)
-        if place.is_dir() and not await asyncio.to_thread(_is_empty, place):
+        if place.is_dir() and not await threads.in_thread(_is_empty, place):
             raise errors.FailedPrecondition(f"volume {name} is not empty", reason="VOLUME_NOT_EMPTY")
 
 
@@ -116,9 +129,13 @@ def _make(directory: Path) -> None:
     directory.chmod(0o755)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, left: threading.Event) -> None:
+    def check() -> None:
+        if left.is_set():
+            raise errors.Unavailable("the copy was given up", reason="CANCELLED")
+
     with tree.opened(source) as source_fd, tree.opened(target) as target_fd:
-        tree.copy(source_fd, target_fd)
+        tree.copy(source_fd, target_fd, check=check)
 
 
 def _is_empty(directory: Path) -> bool:

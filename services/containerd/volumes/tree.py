@@ -18,7 +18,7 @@ from services.containerd.volumes import entries
 from services.kit.tar.ids import IDENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from services.kit.tar.ids import IdMap
@@ -37,7 +37,7 @@ def opened(directory: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def copy(source: int, target: int, ids: IdMap = IDENTITY) -> int:
+def copy(source: int, target: int, ids: IdMap = IDENTITY, *, check: Callable[[], None] = lambda: None) -> int:
     """Copy what is in one directory into another, and its own attributes too; return the number of entries.
 
     Kept are owner, mode, times, extended attributes (with ACLs and capabilities), hard links, holes and special files.
@@ -46,6 +46,7 @@ def copy(source: int, target: int, ids: IdMap = IDENTITY) -> int:
         source: Open directory.
         target: Open directory; empty, and nobody else writes into it.
         ids: The copies have the ids on the inside of it.
+        check: Called before each entry; what it raises ends the copy.
 
     Raises:
         OSError: Something cannot be read or written.
@@ -61,6 +62,7 @@ def copy(source: int, target: int, ids: IdMap = IDENTITY) -> int:
                 continue  # changed meanwhile
             outer = stack.enter_context(_below(target, path))
             for name, found in _entries(inner):
+                check()
                 count += 1
                 full = f"{path}/{name}" if path else name
                 if stat.S_ISDIR(found.st_mode):

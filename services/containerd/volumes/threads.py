@@ -1,0 +1,70 @@
+"""Threads for work that takes as long as it takes: a number of its own, and nobody leaves before the work has ended.
+
+The event loop's own threads mount, unmount and remove for all containers. What waits for a client or moves all of a
+volume must not take them away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Threads:
+    """A bounded number of threads.
+
+    Args:
+        name: Of the threads.
+        threads_max: At work at the same time; who comes later waits.
+    """
+
+    def __init__(self, name: str, threads_max: int) -> None:
+        self._executor = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
+        self._free = asyncio.Semaphore(threads_max)
+
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[ThreadPoolExecutor]:
+        """Wait for a free thread; yield what runs one call in it."""
+        async with self._free:
+            yield self._executor
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `work` returns, run in one of the event loop's threads: for what is short.
+
+    If the caller is cancelled, that is raised when the work has ended: what it used can be removed then.
+    """
+    loop = asyncio.get_running_loop()
+    return await to_end(loop.run_in_executor(None, lambda: work(*args, **kwargs)))
+
+
+async def to_end(work: Awaitable[T], on_cancel: Callable[[], object] = lambda: None) -> T:
+    """Wait for the end of something that cannot be cancelled, however often the caller is; that is raised then.
+
+    The failure of work whose caller has gone is nobody's.
+
+    Args:
+        work: It goes on in any case.
+        on_cancel: Makes it end earlier.
+    """
+    working = asyncio.shield(work)  # waited for, never cancelled
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+            on_cancel()
+    if cancelled is None:
+        return working.result()
+    if not working.cancelled():
+        working.exception()
+    raise cancelled
