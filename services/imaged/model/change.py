@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import signal as signals
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,10 @@ CHANGES_MAX = 1000
 DEFAULT_SHELL = ("/bin/sh", "-c")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _SIGNAL = re.compile(r"(?:SIG)?[A-Z]+[0-9]*(?:[+-][0-9]+)?|[0-9]{1,2}")
+_NAMED = re.compile(
+    r"ABRT|ALRM|BUS|CHLD|CONT|FPE|HUP|ILL|INT|IO|KILL|PIPE|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP|TSTP|TTIN"
+    r"|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ"
+)
 _REALTIME = re.compile(r"RTM(?:IN(?:\+(?:[12]?[0-9]|30))?|AX(?:-(?:[12]?[0-9]|30))?)")
 SIGNALS = 64
 _HEALTH_FLAG = re.compile(r"--([a-z-]+)=(\S*)\s*")
@@ -151,7 +154,7 @@ def _is_signal(text: str) -> bool:
     if text.isdecimal():
         return 1 <= int(text) <= SIGNALS
     name = text.removeprefix("SIG")
-    return _REALTIME.fullmatch(name) is not None or f"SIG{name}" in signals.Signals.__members__
+    return (_REALTIME.fullmatch(name) or _NAMED.fullmatch(name)) is not None
 
 
 def _stop_signal(run: RunConfig, rest: str) -> RunConfig:
