@@ -22,6 +22,7 @@ from services.containerd.rootfs.inside import Inside
 from services.containerd.runtime import conmon_exec, oci_cli
 from services.containerd.runtime.conmon import CreateFailed
 from services.containerd.runtime.conmon_exec import ExecProcess
+from services.containerd.slots import Slots
 from services.containerd.streams.control import ControlFifo
 from services.containerd.streams.hub import Hub
 from services.containerd.userns import null
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     from services.kit.tasks import Supervisor
 
 STARTS_MAX = 8
+START_S_MAX = 1.5
+"""A start that takes longer waits for something, and the next need not wait for it."""
+STARTS_OF_ONE_MAX = 8
+"""So many starts of one container, with those that take longer."""
+STARTS_IN_FLIGHT_MAX = 256
+"""So many of all containers."""
 RUNNING_MAX = 1_000
 """Of all containers together."""
 
@@ -78,7 +85,7 @@ class Execs:
         self._supervisor = supervisor
         self._clock = clock
         self._new_id = new_id
-        self._slots = asyncio.Semaphore(STARTS_MAX)
+        self._slots = Slots(STARTS_MAX, in_flight_max=STARTS_IN_FLIGHT_MAX, of_one_max=STARTS_OF_ONE_MAX)
         self._sessions: dict[str, Session] = {}
 
     def find(self, exec_id: str) -> Session:
@@ -115,7 +122,7 @@ class Execs:
         async with contextlib.AsyncExitStack() as opened:
             opened.push(functools.partial(self._remove, directory))
             actor.tell(Action.EXEC_CREATE, detail=" ".join(request.argv), execID=exec_id)
-            async with self._slots:
+            async with self._slots.take(actor.record.id) as slot:
                 try:
                     section = await self._described(actor, request)
                     directory.parent.mkdir(
@@ -131,7 +138,8 @@ class Execs:
                     ) from exc
                 faults.reached("exec.written")
                 running = await opened.enter_async_context(ExecProcess(directory))
-                pid = await self._begin(actor, request, directory, running, hub)
+                with slot.left_after(START_S_MAX):
+                    pid = await self._begin(actor, request, directory, running, hub)
             session = Session(
                 id=exec_id,
                 container_id=actor.record.id,
@@ -186,6 +194,7 @@ class Execs:
             stdin=request.stdin,
         )
         arguments = null.wrap(arguments, machine.layout.bundle(actor.record.id))
+        run = actor.status.run
         await running.prepare(machine.spawners[flavour.private_namespace], arguments)
         faults.reached("exec.ready")
         await hub.begin(directory, stays=request.stdin)
@@ -193,10 +202,12 @@ class Execs:
             pid = await running.begin()
         except CreateFailed as exc:
             await hub.end()
+            _refuse_if_ended(actor, run)
             raise _not_executed(request.argv[0], exc.message) from exc
         except errors.Internal as exc:
             # With a terminal, crun tells that alone why it cannot execute, and conmon ends without a word.
             await hub.end()
+            _refuse_if_ended(actor, run)
             lack = await asyncio.to_thread(_lack, actor, directory) if request.tty else ""
             if not lack:
                 raise
@@ -266,6 +277,14 @@ def _check(actor: Actor, request: ExecRequest) -> None:
     if actor.status.state is not State.RUNNING:
         raise errors.FailedPrecondition(
             f"container {name}: it is not running", reason="CONTAINER_NOT_RUNNING"
+        )
+
+
+def _refuse_if_ended(actor: Actor, run: Run | None) -> None:
+    """Say so when the container has ended under a start: runtime and conmon fail then in a dozen ways."""
+    if run is None or processes.ends(run.init):
+        raise errors.FailedPrecondition(
+            f"container {actor.record.name}: it has just ended", reason="CONTAINER_NOT_RUNNING"
         )
 
 

@@ -22,17 +22,19 @@ from services.containerd.model.events import Action
 from services.containerd.model.status import ProbeResult
 from services.containerd.runtime import oci_cli
 from services.containerd.runtime.spawn import wait
+from services.containerd.slots import Slots
 from services.containerd.userns import null
 from services.kit import atomic, errors, log, units
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from services.containerd.cgroups.control import Control
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.model.status import Record
     from services.containerd.runtime.spawn import Child
+    from services.containerd.slots import Slot
     from services.kit.seams import Clock, NewId
     from services.kit.tasks import Supervisor
 
@@ -72,8 +74,7 @@ class Probes:
         self._supervisor = supervisor
         self._clock = clock
         self._new_id = new_id
-        self._starting = asyncio.Semaphore(STARTS_MAX)
-        self._running = asyncio.Semaphore(RUNNING_MAX)
+        self._slots = Slots(STARTS_MAX, in_flight_max=RUNNING_MAX)
         self._stuck: set[str] = set()
 
     async def run(self, record: Record, tell: Callable[..., None]) -> ProbeResult:
@@ -85,13 +86,13 @@ class Probes:
         """
         check = core.check_of(record.spec, record.image)
         assert check is not None, "only what has a check is checked"
-        async with self._running, _place(self._starting) as leave:
+        async with self._slots.take(record.id) as slot:
             started_at = self._clock.now()
             if record.id in self._stuck:
                 code, output = EXIT_FAILED, "the check before this one cannot be killed"
             else:
                 try:
-                    code, output = await self._run(record, check, tell, leave)
+                    code, output = await self._run(record, check, tell, slot)
                 except (errors.BeeyardError, OSError, ValueError) as exc:
                     code, output = EXIT_FAILED, str(exc)
             return ProbeResult(
@@ -99,7 +100,7 @@ class Probes:
             )
 
     async def _run(
-        self, record: Record, check: core.Check, tell: Callable[..., None], leave: Callable[[], None]
+        self, record: Record, check: core.Check, tell: Callable[..., None], slot: Slot
     ) -> tuple[int, str]:
         exec_id = self._new_id()
         command = " ".join(check.argv)
@@ -117,7 +118,7 @@ class Probes:
             output = _Output(read_fd)
             opened.callback(output.close)
             try:
-                code, text = await self._until_end(running, check, output, leave)
+                code, text = await self._until_end(running, check, output, slot)
             finally:
                 if running.runtime.poll() is None:
                     await self._put_down(record.id, running)
@@ -157,19 +158,17 @@ class Probes:
         return _Running(runtime=runtime, cgroup=cgroup, pidfile=bundle.health_pidfile)
 
     async def _until_end(
-        self, running: _Running, check: core.Check, output: _Output, leave: Callable[[], None]
+        self, running: _Running, check: core.Check, output: _Output, slot: Slot
     ) -> tuple[int, str]:
         """Return the exit code and the output of a check."""
-        late = asyncio.get_running_loop().call_later(START_S_MAX, leave)
         try:
-            async with asyncio.timeout(check.timeout_s):
-                code = await wait(running.runtime)
+            with slot.left_after(START_S_MAX):
+                async with asyncio.timeout(check.timeout_s):
+                    code = await wait(running.runtime)
         except TimeoutError:
             said = output.text()
             message = f"Health check exceeded timeout ({units.render_duration(check.timeout_s)})"
             return EXIT_FAILED, core.cut(f"{message}: {said}".encode()) if said else message
-        finally:
-            late.cancel()
         output.drain()
         if not running.pidfile.exists():  # the runtime has not come as far as to start it
             return EXIT_FAILED, core.cut(oci_cli.explain(output.text()).encode())
@@ -249,19 +248,3 @@ async def _read_pid(running: _Running) -> int | None:
             return pid
         await asyncio.sleep(_PID_POLL_S)
     return None
-
-
-@contextlib.asynccontextmanager
-async def _place(places: asyncio.Semaphore) -> AsyncIterator[Callable[[], None]]:
-    """Take a place; it is given back at the end, or before by calling what is yielded."""
-    await places.acquire()
-    taken = [places]
-
-    def leave() -> None:
-        while taken:
-            taken.pop().release()
-
-    try:
-        yield leave
-    finally:
-        leave()

@@ -29,6 +29,7 @@ from services.containerd.rootfs import binds, devices, mounting
 from services.containerd.rootfs.inside import Inside
 from services.containerd.runtime import conmon, oci_cli
 from services.containerd.runtime.conmon import CreateFailed, Streams
+from services.containerd.slots import Slots
 from services.containerd.userns import null, place
 from services.kit import atomic, errors, log
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from services.containerd.runtime.layout import Bundle, Layout
     from services.containerd.runtime.spawn import Spawner
     from services.containerd.seccomp.filters import Filters
+    from services.containerd.slots import Slot
     from services.containerd.userns.choice import Supply
     from services.containerd.volumes.mounts import ContainerMounts
 
@@ -52,6 +54,10 @@ _log = log.get(__name__)
 
 STARTS_MAX = 4
 """So many starts at once: more gain little throughput and double the latency of each."""
+CREATE_S_MAX = 1.5
+"""A runtime that takes longer to create a container waits for something, and the next start need not wait for it."""
+IN_FLIGHT_MAX = 32
+"""So many starts with those whose runtime takes longer."""
 _PASSWD, _GROUP = "/etc/passwd", "/etc/group"
 _INIT_PATHS = ("/usr/bin/tini-static", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
 _TAKEN = frozenset({"PORT_IN_USE", "ADDRESS_IN_USE"})
@@ -98,7 +104,7 @@ class BringUp:
         self._mounts = mounts
         self._peer = peer
         self._clean_ups_done = clean_ups_done
-        self._slots = asyncio.Semaphore(STARTS_MAX)
+        self._slots = Slots(STARTS_MAX, in_flight_max=IN_FLIGHT_MAX)
 
     async def __call__(self, record: Record, *, checkpoint: str = "") -> Run:
         """Acquire a run of a container; with the directory of a checkpoint, its processes go on from that.
@@ -106,9 +112,9 @@ class BringUp:
         Raises:
             BringUpError: Why not.
         """
-        async with self._slots:
+        async with self._slots.take(record.id) as slot:
             try:
-                return await self._acquire(record, checkpoint)
+                return await self._acquire(record, checkpoint, slot)
             except CreateFailed as exc:
                 argv = resolve.command(record.spec, record.image).argv
                 message = oci_cli.explain(exc.message)
@@ -118,7 +124,7 @@ class BringUp:
             except OSError as exc:
                 raise BringUpError(f"cannot start the container: {exc}", oci_cli.EXIT_DAEMON) from exc
 
-    async def _acquire(self, record: Record, checkpoint: str) -> Run:
+    async def _acquire(self, record: Record, checkpoint: str, slot: Slot) -> Run:
         machine, container_id = self._machine, record.id
         flavour = machine.flavours.get(record.status.runtime)
         if flavour is None:
@@ -160,7 +166,9 @@ class BringUp:
                 streams=self._streams(record),
                 checkpoint=checkpoint,
             )
-            pid = await conmon.create(spawner, null.wrap(arguments, bundle), bundle)
+            timeout_s = conmon.RESTORE_TIMEOUT_S if checkpoint else conmon.CREATE_TIMEOUT_S
+            with slot.left_after(CREATE_S_MAX):
+                pid = await conmon.create(spawner, null.wrap(arguments, bundle), bundle, timeout_s=timeout_s)
             joining.check_owners(owners)
             place.give_streams(pid, record.status.ids, placement.identity)
         faults.reached("start.created")

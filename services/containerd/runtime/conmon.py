@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from services.containerd.runtime.layout import Bundle, Layout
     from services.containerd.runtime.spawn import Spawner
 
-CREATE_TIMEOUT_S = 120.0
-"""A machine under heavy load takes long to make namespaces; a runtime that hangs must not hold a start for ever."""
+CREATE_TIMEOUT_S = 60.0
+"""A machine under heavy load takes long to make namespaces; a runtime that hangs must not hold a start for ever. Much
+less than the two minutes that clients wait, so that they are told the reason."""
+RESTORE_TIMEOUT_S = 110.0
+"""The memory of the processes is read; a little less than clients wait."""
 _LINE_BYTES_MAX = 256 << 10
 _ENVIRONMENT_KEPT = ("PATH", "XDG_RUNTIME_DIR", "NOTIFY_SOCKET")
 
@@ -98,7 +101,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "TZ": "UTC", **(extra or {})}
 
 
-async def create(spawner: Spawner, arguments: Sequence[str], bundle: Bundle) -> int:
+async def create(spawner: Spawner, arguments: Sequence[str], bundle: Bundle, *, timeout_s: float) -> int:
     """Run conmon until the container is created; return the pid of its init, which waits for the start.
 
     Raises:
@@ -126,11 +129,11 @@ async def create(spawner: Spawner, arguments: Sequence[str], bundle: Bundle) -> 
         finally:
             os.close(write_fd)
         try:
-            async with asyncio.timeout(CREATE_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 line = await reader.line()
         except TimeoutError:
             raise errors.Unavailable(
-                f"the runtime did not create the container within {CREATE_TIMEOUT_S:g} s",
+                f"the runtime did not create the container within {timeout_s:g} s",
                 reason="RUNTIME_TIMEOUT",
             ) from None
         finally:
