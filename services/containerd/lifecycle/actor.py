@@ -264,7 +264,8 @@ class Actor:
             case messages.BringUp():
                 self._spawn(self._bring_up(record, effect.checkpoint), "bring up")
             case messages.Ignite():
-                self._spawn(self._outcome(work.ignite(record, effect.run), messages.Ignited), "ignite")
+                ignition = work.ignite(record, effect.run)
+                self._spawn(self._outcome(ignition, messages.Ignited, run=effect.run), "ignite")
             case messages.Checkpoint(directory=directory, leave_running=leave_running):
                 writing = work.checkpoint(record, directory, leave_running=leave_running)
                 self._checkpoint = self._spawn(self._outcome(writing, messages.Checkpointed), "checkpoint")
@@ -287,6 +288,7 @@ class Actor:
             | messages.CleanedUp
             | messages.Removed
         ],
+        **of_what: Any,
     ) -> None:
         failure: Failure | None = None
         try:
@@ -297,7 +299,7 @@ class Actor:
         except Exception as exc:  # noqa: BLE001 (whatever it is, the automaton must hear of the end)
             _log.exception("container_work_broke", work=event.__name__)
             failure = Failure(message=f"internal error: {exc}", error=exc)
-        self.post(event(failure=failure))
+        self.post(event(failure=failure, **of_what))
 
     async def _bring_up(self, record: Record, checkpoint: str) -> None:
         try:

@@ -224,14 +224,22 @@ def hold(machine: Automaton, event: HoldAsked) -> list[Effect]:
     return [machine.move(held_by=event.holder), *starters, Reply(ask=event.ask)]
 
 
-def release(machine: Automaton, event: ReleaseAsked) -> list[Effect]:
-    """End a hold. What `--rm` would have done meanwhile is not made up for: it may be started again."""
+def release(machine: Automaton, event: ReleaseAsked, now: datetime) -> list[Effect]:
+    """End a hold. A restart that the policy owes is made up for.
+
+    What `--rm` would have done meanwhile is not: it may be started again.
+    """
     held_by = machine.status.held_by
     if not held_by:
         return [Reply(ask=event.ask)]
     if held_by != event.holder and not event.force:
         return [Reply(ask=event.ask, refusal=Refusal.HELD)]
-    return [machine.move(held_by=""), Reply(ask=event.ask)]
+    effects: list[Effect] = [machine.move(held_by="")]
+    status = machine.status
+    if status.phase is Phase.IDLE and status.state is State.RESTARTING:
+        due_s = (status.restart_at - now).total_seconds() if status.restart_at is not None else 0.0
+        effects.append(SetTimer(timer=Timer.RESTART, delay_s=max(due_s, 0.0)))
+    return [*effects, Reply(ask=event.ask)]
 
 
 def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
@@ -240,6 +248,8 @@ def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
         return [Reply(ask=event.ask, refusal=Refusal.PAUSED)]
     if machine.status.phase is not Phase.UP:
         return [Reply(ask=event.ask, refusal=Refusal.NOT_RUNNING)]
+    if machine.status.checkpointing:
+        return [Reply(ask=event.ask, refusal=Refusal.CHECKPOINTING)]
     machine.waiting.freezers.append(event.ask)
     return [
         machine.move(state=State.PAUSED),

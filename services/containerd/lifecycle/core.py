@@ -117,7 +117,7 @@ class Automaton:
             case messages.HoldAsked():
                 return asks.hold(self, event)
             case messages.ReleaseAsked():
-                return asks.release(self, event)
+                return asks.release(self, event, now)
             case messages.SpecChanged():
                 self.spec = event.spec
                 return []

@@ -201,6 +201,8 @@ class BringUpFailed:
 class Ignited:
     """The program executes, or its init was dead before: then an exit follows by itself."""
 
+    run: Run
+    """Of the `Ignite` that this answers: it may be over."""
     failure: Failure | None = None
     """The init lives and could not be told."""
 

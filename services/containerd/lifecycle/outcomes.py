@@ -116,12 +116,16 @@ def _aborted(machine: Automaton) -> list[Effect]:
 
 
 def ignited(machine: Automaton, event: Ignited, now: datetime) -> list[Effect]:
-    """The program executes: whoever asked for the start is told."""
-    if event.failure is not None and machine.status.phase is Phase.UP:
-        lost = Exited(exit_code=EXIT_CODE_LOST, error=event.failure.message)
-        answers = machine.answer(machine.waiting.starters, Refusal.START_FAILED, event.failure)
-        return [*answers, *exited(machine, lost, now)]
-    return machine.answer(machine.waiting.starters)
+    """The program executes: whoever asked for the start is told. Those who wait for the next run are not."""
+    status, starters = machine.status, machine.waiting.starters
+    if status.phase is not Phase.UP or status.run is None or status.run.init != event.run.init:
+        return []
+    refusal = Refusal.START_FAILED if event.failure is not None else None
+    answers = machine.answer(starters, refusal, event.failure) if not status.start_wanted else []
+    if event.failure is None:
+        return answers
+    lost = Exited(exit_code=EXIT_CODE_LOST, error=event.failure.message)
+    return [*answers, *exited(machine, lost, now)]
 
 
 def exited(machine: Automaton, event: Exited, now: datetime) -> list[Effect]:
@@ -252,11 +256,12 @@ def cleaned_up(machine: Automaton, event: CleanedUp, now: datetime) -> list[Effe
     if status.remove_wanted:
         removing = machine.begin_remove()
         return [*removing, *stopped, *machine.answer(waiting.starters, Refusal.REMOVING)]
-    due = status.state is State.RESTARTING and (status.restart_at is None or status.restart_at <= now)
+    restarts = status.state is State.RESTARTING and not status.held_by  # else the release sees to it
+    due = restarts and (status.restart_at is None or status.restart_at <= now)
     if waiting.starters or due:
         return [*machine.begin_start(), *stopped]
     effects: list[Effect] = [machine.move(phase=Phase.IDLE, run=None), *stopped]
-    if status.state is State.RESTARTING and status.restart_at is not None:
+    if restarts and status.restart_at is not None:
         delay_s = (status.restart_at - now).total_seconds()
         effects.append(SetTimer(timer=Timer.RESTART, delay_s=delay_s))
     return effects
@@ -283,7 +288,8 @@ def timer_fired(machine: Automaton, event: TimerFired, now: datetime) -> list[Ef
         case Timer.STOP_GRACE:
             return _grace_over(machine)
         case Timer.RESTART:
-            ready = machine.status.phase is Phase.IDLE and machine.status.state is State.RESTARTING
+            status = machine.status
+            ready = status.phase is Phase.IDLE and status.state is State.RESTARTING and not status.held_by
             return machine.begin_start() if ready else []
         case Timer.RETRY:
             return _retry(machine, now)

@@ -83,6 +83,8 @@ def test_survives_everything(chunk: int) -> None:
             check_quiet(world)
             if not world.gone:
                 world.ask("release")
+                world.settle()
+                check_quiet(world)
                 world.ask("force remove")
                 world.settle()
                 assert world.gone, world.describe()

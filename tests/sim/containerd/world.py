@@ -291,10 +291,10 @@ class World:
     def _ignite(self) -> Iterator[m.Event | None]:
         if self.kernel.init == "created":
             if self._fails():
-                yield m.Ignited(failure=m.Failure(message="no fifo"))
+                yield m.Ignited(run=RUN, failure=m.Failure(message="no fifo"))
                 return
             self.kernel.init = "running"
-        yield m.Ignited()
+        yield m.Ignited(run=RUN)
 
     checkpoint: Iterator[m.Event | None] | None = None
 
@@ -424,7 +424,7 @@ def check_quiet(world: World) -> None:
         case Phase.IDLE:
             assert not kernel.of_run(), f"idle with {kernel.of_run()}"
             assert not unanswered, f"never answered: {unanswered}"
-            assert status.state is not State.RESTARTING, "nobody will restart it"
+            assert status.state is not State.RESTARTING or status.held_by, "nobody will restart it"
             removes_itself = world.spec.auto_remove and status.state is State.EXITED
             assert not removes_itself or world.was_held, "nobody will remove it"
             check_no_health(world)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from services.containerd.lifecycle import messages as m
 from services.containerd.lifecycle.actor import INBOX_MAX, Actor, Surroundings
 from services.containerd.model.spec import ContainerSpec
@@ -37,7 +39,7 @@ class FakeStore:
 
 
 class FakeWork:
-    """Everything succeeds at once."""
+    """Everything but the ignition succeeds at once."""
 
     def __init__(self) -> None:
         self.signals: list[str] = []
@@ -45,10 +47,23 @@ class FakeWork:
     def signal(self, _run: Run, name: str) -> None:
         self.signals.append(name)
 
+    async def bring_up(self, _record: Record, *, checkpoint: str) -> Run:
+        return RUN
+
+    async def ignite(self, _record: Record, _run: Run) -> None:
+        raise errors.Internal("no fifo")
+
     async def clean_up(self, _record: Record) -> None:
         pass
 
     async def remove(self, _record: Record, *, volumes: bool) -> None:
+        pass
+
+
+class FakeWatcher:
+    """Sees nothing."""
+
+    def watch(self, _id: str, _run: Run) -> None:
         pass
 
 
@@ -69,7 +84,7 @@ class Scene:
         around = Surroundings(
             work=cast("Any", self.work),
             store=cast("Any", self.store),
-            watcher=cast("Any", None),
+            watcher=cast("Any", FakeWatcher()),
             supervisor=supervisor,
             clock=clock,
             publish=lambda _event: None,
@@ -137,3 +152,12 @@ async def test_an_exit_is_taken_however_many_wait_and_refused_asks_are_not_done_
             await asyncio.sleep(0)
         assert (scene.actor.status.state, scene.actor.status.exit_code) == (State.EXITED, 3)
         assert scene.work.signals == ["SIGTERM"]  # of the one that was under way when the disk was full
+
+
+async def test_a_failed_ignition_is_told_with_its_run(tmp_path: Path) -> None:
+    async with tasks.Supervisor() as supervisor, asyncio.timeout(30):
+        scene = Scene(supervisor, tmp_path, Status(phase=Phase.IDLE, runtime="crun"))
+        with pytest.raises(errors.FailedPrecondition, match="no fifo"):
+            await scene.actor.ask(lambda number: m.StartAsked(ask=number))
+        while scene.actor.status.phase is not Phase.IDLE:
+            await asyncio.sleep(0)

@@ -46,7 +46,7 @@ def test_a_life_records_before_it_acts() -> None:
     assert kinds(machine.step(m.StartAsked(ask=2), NOW)) == ["CancelTimer", "WriteRecord", "BringUp"]
     brought_up = machine.step(m.BroughtUp(run=RUN), NOW)
     assert kinds(brought_up) == ["WriteRecord", "Watch", "Publish", "Ignite"]
-    assert machine.step(m.Ignited(), NOW) == [m.Reply(ask=2)]
+    assert machine.step(m.Ignited(run=RUN), NOW) == [m.Reply(ask=2)]
     stop = machine.step(m.StopAsked(ask=3, signal="SIGTERM", grace_s=5), NOW)
     assert kinds(stop) == ["WriteRecord", "SendSignal", "SetTimer", "Publish"]
     killed = machine.step(m.TimerFired(timer=m.Timer.STOP_GRACE), NOW)
@@ -269,6 +269,51 @@ def test_only_the_holder_starts_or_removes_what_is_held() -> None:
         "WriteRecord",
         "Reply",
     ]
+
+
+def test_a_restart_by_the_policy_waits_for_the_release() -> None:
+    always = RestartPolicy(mode=RestartMode.ALWAYS)
+    waits = automaton(replace(IDLE, state=State.RESTARTING, restart_at=NOW, held_by="h"), restart=always)
+    ends = automaton(replace(UP, held_by="h"), restart=always)
+    ends.step(m.Exited(exit_code=1), NOW)
+    later = NOW + timedelta(seconds=60)
+    assert kinds(ends.step(m.CleanedUp(), later)) == ["WriteRecord"]
+    for machine in (waits, ends):
+        assert machine.step(m.TimerFired(timer=m.Timer.RESTART), later) == []
+        released = machine.step(m.ReleaseAsked(ask=1, holder="h", force=False), later)
+        assert kinds(released) == ["WriteRecord", "SetTimer", "Reply"]
+        assert "BringUp" in kinds(machine.step(m.TimerFired(timer=m.Timer.RESTART), later))
+
+
+def test_a_checkpoint_is_not_frozen_half_way() -> None:
+    machine = automaton(replace(UP))
+    machine.step(m.CheckpointAsked(ask=1, directory="/c", leave_running=True), NOW)
+    assert machine.step(m.PauseAsked(ask=2), NOW) == [m.Reply(ask=2, refusal=m.Refusal.CHECKPOINTING)]
+    machine.step(m.Checkpointed(), NOW)
+    assert "Freeze" in kinds(machine.step(m.PauseAsked(ask=3), NOW))
+
+
+@pytest.mark.parametrize("failure", [None, m.Failure(message="no fifo")])
+def test_a_start_is_answered_for_its_own_run(failure: m.Failure | None) -> None:
+    """What is told of the run before may come at any time until then."""
+    late = m.Ignited(run=RUN, failure=failure)
+    run = replace(RUN, init=ProcessRef(pid=3, start_ticks=9))
+    machine = automaton(replace(UP))
+    machine.step(m.Exited(exit_code=0), NOW)
+    machine.step(m.StartAsked(ask=1), NOW)
+    assert machine.step(late, NOW) == []
+    machine.step(m.CleanedUp(), NOW)
+    assert machine.step(late, NOW) == []
+    machine.step(m.BroughtUp(run=run), NOW)
+    assert machine.step(late, NOW) == []
+    assert machine.step(m.Ignited(run=run), NOW) == [m.Reply(ask=1)]
+
+
+def test_a_restart_is_not_answered_by_the_run_that_it_ends() -> None:
+    machine = automaton(replace(UP))
+    machine.step(m.RestartAsked(ask=1, signal="SIGTERM", grace_s=1), NOW)
+    assert machine.step(m.Ignited(run=RUN), NOW) == []
+    assert machine.waiting.starters == [1]
 
 
 def test_what_is_held_outlives_its_end_and_the_machine() -> None:
