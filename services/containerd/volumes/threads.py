@@ -23,16 +23,17 @@ class Threads:
 
     Args:
         name: Of the threads.
-        threads_max: At work at the same time; who comes later waits.
+        slots_max: Who has a slot works; who comes later waits.
+        each: Threads of a slot.
     """
 
-    def __init__(self, name: str, threads_max: int) -> None:
-        self._executor = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
-        self._free = asyncio.Semaphore(threads_max)
+    def __init__(self, name: str, slots_max: int, *, each: int = 1) -> None:
+        self._executor = ThreadPoolExecutor(slots_max * each, thread_name_prefix=name)
+        self._free = asyncio.Semaphore(slots_max)
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[ThreadPoolExecutor]:
-        """Wait for a free thread; yield what runs one call in it."""
+        """Wait for a slot; yield what runs its calls. They have ended when the block is left (`to_end`)."""
         async with self._free:
             yield self._executor
 

@@ -5,46 +5,59 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from services.containerd.files.archive import packing, unpacking
-from services.containerd.volumes import tree
+from services.containerd.volumes import threads, tree
 from services.containerd.volumes.core.volume import Wanted
+from services.kit import errors
 from services.kit.tar.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from concurrent.futures import Future
     from pathlib import Path
 
     from services.containerd.volumes.copies import Copies
 
+T = TypeVar("T")
+
+TRANSFERS_MAX = 8
+STALL_S = 60.0
 CHUNK_BYTES = 256 << 10
 _TOP = b"/."
 
 
 class Transfer:
-    """Exports and imports volumes."""
+    """Exports and imports volumes.
 
-    def __init__(self, copies: Copies) -> None:
+    Args:
+        transfers_max: At work at the same time; who comes later waits.
+        stall_s: How long a client may take to send or to take a chunk.
+    """
+
+    def __init__(
+        self, copies: Copies, *, transfers_max: int = TRANSFERS_MAX, stall_s: float = STALL_S
+    ) -> None:
         self._copies = copies
+        self._stall_s = stall_s
+        self._threads = threads.Threads("volume-transfer", transfers_max, each=2)
+        """Of each transfer one for either end of its pipe."""
 
-    async def export(self, name: str) -> AsyncGenerator[bytes, None]:
-        """Yield the archive of a volume. Whoever stops listening ends the work.
+    async def export(self, name: str, take: Callable[[bytes], Awaitable[object]]) -> None:
+        """Give the archive of a volume to `take`, chunk by chunk.
 
         Raises:
             errors.NotFound: There is no such volume.
+            errors.Unavailable: A chunk was not taken in time (TRANSFER_STALLED).
         """
-        async with self._copies.reading(name) as place:
+        async with self._threads.slot() as executor, self._copies.reading(name) as place:
             reading, writing = os.pipe2(os.O_CLOEXEC)
-            work = asyncio.get_running_loop().run_in_executor(None, _pack, place, writing)
-            try:
-                while chunk := await asyncio.to_thread(os.read, reading, CHUNK_BYTES):
-                    yield chunk
-                await work
-            finally:
-                os.close(reading)  # a packer that still writes gets an error
-                with contextlib.suppress(BrokenPipeError):
-                    await asyncio.shield(work)
+            async with _until_end(executor.submit(_pack, place, writing), reading):
+                while chunk := await threads.to_end(
+                    asyncio.wrap_future(executor.submit(os.read, reading, CHUNK_BYTES))
+                ):
+                    await self._in_time(take(chunk))
 
     async def receive(self, name: str, chunks: AsyncIterator[bytes]) -> None:
         """Fill a new or empty volume from an archive. One that breaks off leaves nothing behind.
@@ -52,18 +65,45 @@ class Transfer:
         Raises:
             errors.Invalid: The archive is not sound.
             errors.FailedPrecondition: The volume has content, or is in use.
+            errors.Unavailable: No chunk came in time (TRANSFER_STALLED).
         """
-        async with self._copies.receiving(Wanted(name=name)) as place:
+        async with (
+            self._threads.slot() as executor,
+            self._copies.receiving(Wanted(name=name)) as place,
+        ):
             reading, writing = os.pipe2(os.O_CLOEXEC)
-            work = asyncio.get_running_loop().run_in_executor(None, _unpack, place, reading)
-            try:
+            async with _until_end(executor.submit(_unpack, place, reading), writing):
                 with contextlib.suppress(BrokenPipeError):  # the unpacker has given up: it says why
-                    async for chunk in chunks:
-                        await asyncio.to_thread(_write, writing, chunk)
-            finally:
-                os.close(writing)
-                await asyncio.shield(asyncio.wait([work]))
-            work.result()
+                    while (chunk := await self._in_time(anext(chunks, None))) is not None:
+                        await threads.to_end(asyncio.wrap_future(executor.submit(_write, writing, chunk)))
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                return await work
+        except TimeoutError:
+            raise errors.Unavailable(
+                f"the other end of the transfer has not moved for {self._stall_s:g} s",
+                reason="TRANSFER_STALLED",
+            ) from None
+
+
+@contextlib.asynccontextmanager
+async def _until_end(worker: Future[None], pipe: int) -> AsyncIterator[None]:
+    """Close our end of the pipe after the block, and wait for the worker at the other one.
+
+    The failure of a worker is raised if the block has none of its own: one follows from the other.
+    """
+    work = asyncio.wrap_future(worker)
+    try:
+        yield
+    except BaseException:
+        os.close(pipe)  # a packer that still writes gets an error, an unpacker an archive that is cut
+        with contextlib.suppress(Exception):
+            await threads.to_end(work)
+        raise
+    os.close(pipe)
+    await threads.to_end(work)
 
 
 def _pack(place: Path, pipe: int) -> None:

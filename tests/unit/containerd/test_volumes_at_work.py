@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from services.containerd.volumes.copies import Copies
 from services.containerd.volumes.core.volume import Wanted
 from services.containerd.volumes.local import LocalDriver
 from services.containerd.volumes.store import VolumeStore
+from services.containerd.volumes.transfer import Transfer
 from services.containerd.volumes.volumes import Volumes
 from services.kit import errors, system, tasks
 
@@ -110,3 +112,70 @@ async def test_what_resists_does_not_block_the_name(node: Node, monkeypatch: pyt
         async with node.copies.receiving(Wanted(name="dst")):
             raise RuntimeError
     assert not node.volumes.exists("dst")
+
+
+async def test_clients_that_stall_keep_nothing(node: Node) -> None:
+    await node.volumes.create(Wanted(name="src"))
+    (node.driver.directory("src") / "big").write_bytes(bytes(1 << 20))
+    never = asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield bytes(512)
+        await never.wait()
+
+    async def take_nothing(_: bytes) -> None:
+        await never.wait()
+
+    patient, impatient = Transfer(node.copies), Transfer(node.copies, stall_s=0.01)
+    async with tasks.Supervisor() as supervisor:
+        working = [
+            *(
+                supervisor.spawn(patient.receive(f"new{n}", stalled()), "in", critical=False)
+                for n in range(40)
+            ),
+            *(
+                supervisor.spawn(patient.export("src", take_nothing), "out", critical=False)
+                for _ in range(40)
+            ),
+        ]
+        while not all(node.volumes.exists(f"new{n}") for n in range(8)):  # the others wait for a slot
+            await asyncio.sleep(0)
+        assert await asyncio.to_thread(lambda: "free"), "the threads of all others are free"
+        for name, moving in (
+            ("in", impatient.receive("late", stalled())),
+            ("out", impatient.export("src", take_nothing)),
+        ):
+            with pytest.raises(errors.Unavailable, match="not moved"):
+                await moving
+            assert not node.volumes.exists("late"), name
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+    assert [found.name for found in node.volumes.all()] == ["src"]
+    assert not node.volumes.holders("src")
+    assert not any(node.volumes.exists(f"new{n}") for n in range(40))
+
+
+async def test_the_end_of_a_worker_whose_client_has_gone_is_heard(node: Node) -> None:
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: unheard.append(about))
+    await node.volumes.create(Wanted(name="src"))
+    (node.driver.directory("src") / "big").write_bytes(bytes(1 << 20))
+    began = asyncio.Event()
+
+    async def take(_: bytes) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    transfer = Transfer(node.copies)
+    async with tasks.Supervisor() as supervisor:
+        task = supervisor.spawn(transfer.export("src", take), "out", critical=False)
+        await began.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    assert unheard == []
