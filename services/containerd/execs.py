@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd import execs_left
+from services.containerd.kernel import processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.actor import Exit
 from services.containerd.model.events import Action
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from services.containerd.lifecycle.actor import Actor
     from services.containerd.lifecycle.bring_up import Machine
+    from services.containerd.model.status import Run
     from services.containerd.ocispec.facts import Section
     from services.kit.seams import Clock, NewId
     from services.kit.tasks import Supervisor

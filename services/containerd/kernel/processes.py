@@ -51,6 +51,18 @@ def alive(process: ProcessRef) -> bool:
     return stat is not None and stat[1] == process.start_ticks and stat[0] not in "ZX"
 
 
+def ends(process: ProcessRef) -> bool:
+    """Return whether this process has ended or is about to.
+
+    The init of a pid namespace is a zombie only when all others there are gone, but has no namespaces before.
+    """
+    try:
+        os.readlink(f"/proc/{process.pid}/ns/mnt")  # noqa: PTH115 (no path: only whether it is there)
+    except OSError:
+        return True
+    return not alive(process)
+
+
 def send(fd: int, number: int) -> bool:
     """Send a signal through a pidfd; return False if the process is gone."""
     try:
