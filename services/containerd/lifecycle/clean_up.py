@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
+from services.containerd.logs import files as log_files
+from services.containerd.logs import options as log_options
 from services.containerd.runtime import conmon, oci_cli, scratch, sharing
 from services.containerd.userns import place
 from services.kit import errors, log
@@ -67,6 +69,8 @@ class CleanUp:
         failures: list[errors.BeeyardError] = []
         await self._step(failures, lambda: self._delete(record, bundle))
         faults.reached("exit.deleted")
+        if not failures:  # else its conmon may still write
+            await self._close_log(record)
         await self._step(failures, lambda: asyncio.to_thread(_unmount, bundle))
         faults.reached("exit.unmounted")
         if record.mounts:
@@ -113,6 +117,16 @@ class CleanUp:
             failures.append(exc)
         except OSError as exc:
             failures.append(errors.Internal(str(exc), reason="CLEANUP_FAILED"))
+
+    async def _close_log(self, record: Record) -> None:
+        """Bring its log within its limits: of a short life the daemon may never have looked at it."""
+        try:
+            policy = log_options.resolve(record.spec.log, self._machine.log_default)
+            if policy.in_files:
+                path = self._machine.layout.log(record.id)
+                await asyncio.to_thread(log_files.close, path, policy.size_bytes_max, policy.files_max)
+        except (OSError, errors.Invalid) as exc:  # of no concern to who waits for the end
+            _log.warning("log_not_closed", container=record.id, error=str(exc))
 
     async def _clear_scratch(self) -> None:
         """Remove what a conmon or runtime left that was killed in the middle of a create or an exec."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK_BYTES = 64 << 10
+_changing = threading.Lock()
+"""Held while files are renamed or replaced: the end of a container may come while its log is being rotated."""
 
 
 def rotated(path: Path, number: int) -> Path:
@@ -33,6 +37,13 @@ def existing(path: Path) -> list[Path]:
 
 def rotate(path: Path, files_max: int) -> None:
     """Shift the files by one and drop the oldest. conmon writes on into the renamed file until it is told to reopen."""
+    with _changing:
+        _rotate(path, files_max)
+
+
+def _rotate(path: Path, files_max: int) -> None:
+    if not path.exists():
+        return
     for file in existing(path):
         suffix = file.name.removeprefix(f"{path.name}.")
         if suffix.isdecimal() and int(suffix) >= files_max - 1:
@@ -45,6 +56,52 @@ def rotate(path: Path, files_max: int) -> None:
         if older.exists():
             older.rename(rotated(path, number + 1))
     path.rename(rotated(path, 1))
+
+
+def trim(path: Path, size_bytes_max: int, files_max: int) -> None:
+    """Drop of the rotated files what would not be there if each had been rotated in time.
+
+    A fast writer gets far past the limit between two looks. Nobody may be writing to a rotated file any more; who
+    reads one goes on with the file that he holds.
+    """
+    with _changing:
+        _trim(path, size_bytes_max, files_max)
+
+
+def _trim(path: Path, size_bytes_max: int, files_max: int) -> None:
+    left = size_bytes_max * (files_max - 1)
+    for file in reversed(existing(path)):
+        if file == path:
+            continue
+        size = file.stat().st_size
+        if left <= 0:
+            file.unlink(missing_ok=True)
+        elif size > left + size_bytes_max // 4:  # not for the little that every file is too long
+            _cut(file, size - left)
+        left -= size
+
+
+def close(path: Path, size_bytes_max: int, files_max: int) -> None:
+    """Bring a log that nobody writes to any more within its limits."""
+    if not size_bytes_max or files_max <= 1 or not path.parent.exists():
+        return
+    with _changing:
+        if path.exists() and path.stat().st_size > size_bytes_max:
+            _rotate(path, files_max)
+        _trim(path, size_bytes_max, files_max)
+
+
+def _cut(file: Path, count: int) -> None:
+    """Put a copy in the place of a file that lacks its first `count` bytes, and the rest of the line they end in."""
+    copy = file.with_name(f"{file.name}.cut")  # not a number: not a file of the log
+    with file.open("rb") as source, copy.open("wb") as target:
+        source.seek(count)
+        source.readline()  # most likely not all of it
+        while (line := source.readline()) and not _ends_line(line):
+            pass
+        shutil.copyfileobj(source, target, _BLOCK_BYTES)
+    shutil.copymode(file, copy)
+    copy.replace(file)
 
 
 def total_bytes(path: Path) -> int:

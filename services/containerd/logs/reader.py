@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from services.containerd.logs import files
@@ -18,7 +19,6 @@ from services.containerd.logs.format import Joiner, Line, Parts, Stream, parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from services.kit.seams import Clock
 
@@ -26,6 +26,7 @@ POLL_S = 0.1
 BATCH_BYTES_MAX = 256 << 10
 _GRACE_POLLS = 2
 """How often a file that was renamed must be found without news before it counts as finished."""
+_END_BYTES = 128
 _ALL_STREAMS = frozenset(Stream)
 
 
@@ -78,6 +79,8 @@ class Reader:
             await asyncio.to_thread(self._open_first)
             while True:
                 over = not follow or ended()  # asked before reading: what was written until then is read
+                if over:
+                    self._grace_polls = 0  # a file that was renamed is not written to any more
                 lines, more = await asyncio.to_thread(self._read_batch)
                 if lines:
                     yield lines
@@ -137,14 +140,15 @@ class Reader:
         own = _identity(self._file)
         existing = files.existing(self._path)
         with contextlib.suppress(FileNotFoundError):
-            if own == _stat_identity(self._path):
+            if self._path.exists() and own == _stat_identity(self._path):
                 return False
             self._quiet_polls += 1
             later = self._after(existing, own)
             if later is None or (later == self._path and self._quiet_polls < self._grace_polls):
                 return False
+            following = later.open("rb")
             self._file.close()
-            self._file = later.open("rb")
+            self._file = following
             self._rest = b""
             self._quiet_polls = 0
             return True
@@ -153,6 +157,10 @@ class Reader:
     def _after(self, existing: list[Path], own: tuple[int, int]) -> Path | None:
         for position, path in enumerate(existing):
             if _stat_identity(path) == own:
+                return existing[position + 1] if position + 1 < len(existing) else None
+        assert self._file is not None, "a file was read to its end"
+        for position, path in enumerate(existing):  # ours may have been cut, which keeps its end
+            if path != self._path and _end_of(path) == _end_of(self._file):
                 return existing[position + 1] if position + 1 < len(existing) else None
         return existing[0] if existing else None  # ours was dropped: go on with the oldest that is left
 
@@ -163,6 +171,15 @@ class Reader:
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _end_of(file: BinaryIO | Path) -> bytes:
+    """Return the last bytes of a file: with the times in them no two files of a log end alike."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return _end_of(opened)
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), _END_BYTES, max(0, size - _END_BYTES))
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:

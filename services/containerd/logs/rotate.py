@@ -2,7 +2,8 @@
 
 conmon's own size limit throws away what was written before; so the daemon looks at the sizes every quarter of a second,
 renames and lets conmon reopen, which loses nothing. A log can grow past its limit by what is written between two looks;
-once one has, a flood is likely, and the next look comes sooner.
+once one has, a flood is likely, and the next look comes sooner. What is too much of it is cut off when the flood is
+over, so that those who follow it have time to read it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _log = log.get(__name__)
 
 INTERVAL_S = 0.25
 FLOOD_INTERVAL_S = 0.05
+QUIET_LOOKS = 8
+"""Without a rotation: then the rotated files are trimmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,16 @@ class Rotator:
     def __init__(self, watched: Callable[[], Iterable[Watched]], clock: Clock) -> None:
         self._watched = watched
         self._clock = clock
+        self._quiet_looks: dict[str, int] = {}
+        """How often nothing was to be rotated since the last rotation, of logs that are not trimmed since."""
 
     async def run(self) -> None:
         """Look, rotate, wait; for ever."""
         while True:
-            rotated = [await self._check(entry) for entry in list(self._watched())]
+            watched = list(self._watched())
+            for gone in self._quiet_looks.keys() - {entry.container_id for entry in watched}:
+                del self._quiet_looks[gone]
+            rotated = [await self._check(entry) for entry in watched]
             await self._clock.sleep(FLOOD_INTERVAL_S if any(rotated) else INTERVAL_S)
 
     async def _check(self, entry: Watched) -> bool:
@@ -60,13 +68,26 @@ class Rotator:
         limit = entry.policy.size_bytes_max
         if not limit or not entry.policy.in_files:
             return False
+        files_max = entry.policy.files_max
         try:
-            if entry.path.stat().st_size <= limit:
+            if entry.path.stat().st_size <= limit:  # it is there: conmon has reopened
+                await self._trim_when_quiet(entry)
                 return False
-            await asyncio.to_thread(files.rotate, entry.path, entry.policy.files_max)
+            await asyncio.to_thread(files.rotate, entry.path, files_max)
         except OSError as exc:
             _log.warning("log_rotation_failed", container=entry.container_id, error=str(exc))
             return False
+        self._quiet_looks[entry.container_id] = 0
         await entry.control.reopen_log()
         _log.debug("log_rotated", container=entry.container_id)
         return True
+
+    async def _trim_when_quiet(self, entry: Watched) -> None:
+        looks = self._quiet_looks.get(entry.container_id)
+        if looks is None:
+            return
+        self._quiet_looks[entry.container_id] = looks + 1
+        if looks + 1 >= QUIET_LOOKS:
+            del self._quiet_looks[entry.container_id]
+            policy = entry.policy
+            await asyncio.to_thread(files.trim, entry.path, policy.size_bytes_max, policy.files_max)

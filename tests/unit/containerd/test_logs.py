@@ -135,6 +135,45 @@ def test_rotation_keeps_so_many(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
+async def test_a_flood_between_two_looks_is_cut_to_what_rotation_in_time_had_kept(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    files.rotated(path, 1).write_bytes(line(0))
+    path.write_bytes(b"".join(line(number, "P" if number % 3 else "F") for number in range(1000)))
+    reader = Reader(path, Selection(), joined=False)
+    over = [False]
+    batches = reader.read(follow=True, ended=lambda: over[0], clock=SystemClock())
+    seen = list(await anext(batches)) + list(await anext(batches))
+    assert len(seen) == 1001  # all of what there was: and now its file is cut
+    size = 1000
+    files.close(path, size, 3)
+    path.write_bytes(b"".join(line(number) for number in range(1000, 1003)))
+    assert [file.name for file in files.existing(path)] == ["ctr.log.1", "ctr.log"]
+    assert files.rotated(path, 1).stat().st_size <= 2 * size
+    kept = await read(path)
+    assert kept[-3:] == [b"line 1000\n", b"line 1001\n", b"line 1002\n"]
+    assert 10 < len(kept) < 20
+    assert kept[0].count(b"line") == 3  # it begins with a whole line
+    over[0] = True
+    assert [entry.data for batch in [batch async for batch in batches] for entry in batch] == kept[-3:]
+
+
+def test_what_is_within_its_limits_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    path.write_bytes(line(1))
+    files.rotated(path, 1).write_bytes(line(0) * 20)
+    files.close(path, 1000, 3)
+    assert [file.name for file in files.existing(path)] == ["ctr.log.1", "ctr.log"]
+    assert files.rotated(path, 1).read_bytes() == line(0) * 20
+    files.close(tmp_path / "gone/ctr.log", 1000, 3)
+
+
+async def test_an_ended_log_is_read_over_all_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    files.rotated(path, 2).write_bytes(line(0))
+    files.rotated(path, 1).write_bytes(line(1))
+    assert await read(path) == [b"line 0\n", b"line 1\n"]
+
+
 async def test_a_log_that_goes_does_not_pass_for_a_whole_one(tmp_path: Path) -> None:
     """Who was cut off from a container that `--rm` removes must be told that output may be missing."""
     path = tmp_path / "ctr.log"
