@@ -136,7 +136,7 @@ class Manager:
                     planner=Planner(
                         self_node_id=state.node_id, store=store, dialer=nodes, clock=ground.clock
                     ),
-                    hands=NodeHands(nodes),
+                    hands=NodeHands(nodes, store, ground.clock),
                     clock=ground.clock,
                     rng=ground.rng,
                     new_id=ground.new_id,

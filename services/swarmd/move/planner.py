@@ -15,6 +15,7 @@ from services.swarmd.gateway import lookup
 from services.swarmd.members.images import goarch
 from services.swarmd.move.core import carried, plan
 from services.swarmd.move.core.move import Move, Wanted
+from services.swarmd.move.hands import DOWN
 from services.swarmd.move.remote import CALL_TIMEOUT_S, Remote, within
 from services.swarmd.move.steps import GRACE_MAX_S
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from services.swarmd.gateway.ports import NodeDialer
 
 PROBE_TIMEOUT_S: Final = 30.0
-_DOWN: Final = frozenset({objects_pb2.NODE_STATE_DOWN, objects_pb2.NODE_STATE_DISCONNECTED})
 
 
 class Planner:
@@ -97,7 +97,7 @@ class Planner:
                 f"container {request.container} is on node {_name(target)} already", reason="SAME_NODE"
             )
         for node in (source, target):
-            if node.status.state in _DOWN:
+            if node.status.state in DOWN:
                 raise errors.Unavailable(f"node {_name(node)} is down", reason="NODE_UNREACHABLE")
         return source, target
 

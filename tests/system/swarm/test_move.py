@@ -209,6 +209,18 @@ def test_a_target_that_dies_gets_nothing_when_it_is_back(clean: Lab) -> None:
         as_it_was(clean)
 
 
+def test_a_target_that_freezes_does_not_hold_the_container_up(clean: Lab) -> None:
+    with stopping(clean) as move:
+        clean.command("pause", TWO)
+        try:
+            _, told = move.communicate(timeout=40)
+            assert f"node {TWO} is down" in told, told
+            assert clean.ctl(ONE, "ps", "--format", "{{.Names}}").split() == ["slow"]
+        finally:
+            clean.command("resume", TWO)
+        as_it_was(clean)
+
+
 def test_a_start_that_fails_is_taken_back(clean: Lab) -> None:
     """The port is in use by something that is no container: only the start finds out."""
     clean.ctl(ONE, "run", "-d", "--name", "slow", "-p", "8099:80", "-v", "data:/data", "web:1")
