@@ -28,7 +28,7 @@ _IDENTITY: list[Option] = [
         "--annotation", metavar="map", help="Add an annotation to the container (passed to the OCI runtime)"
     ),
     text("--platform", help="Set platform if the image has several (os/arch[/variant])"),
-    text("--runtime", help="Runtime to use for this container"),
+    text("--runtime", help="Runtime to use for this container (crun|runc)"),
 ]
 _LIFE: list[Option] = [
     text("--restart", default="no", help="Restart policy: no, always, unless-stopped, on-failure[:max] (no)"),
@@ -102,17 +102,17 @@ _LIMITS: list[Option] = [
 _ISOLATION: list[Option] = [
     many("--cap-add", help="Add Linux capabilities"),
     many("--cap-drop", help="Drop Linux capabilities"),
-    text("--cgroupns", help="Cgroup namespace to use (host|private)"),
+    text("--cgroupns", help="Cgroup namespace to use (host|private|container:NAME)"),
     many("--device", help="Add a host device to the container"),
     many("--device-cgroup-rule", help="Add a rule to the cgroup allowed devices list"),
     many("--gpus", metavar="gpu-request", help="GPU devices to add ('all' to pass all GPUs)"),
-    text("--ipc", help="IPC mode to use"),
-    text("--pid", help="PID namespace to use"),
+    text("--ipc", help="IPC mode to use (none|private|shareable|host|container:NAME)"),
+    text("--pid", help="PID namespace to use (host|private|container:NAME)"),
     switch("--privileged", help="Give extended privileges to this container"),
     many("--security-opt", help="Security Options"),
     many("--sysctl", metavar="map", help="Sysctl options"),
-    text("--userns", help="User namespace to use"),
-    text("--uts", help="UTS namespace to use"),
+    text("--userns", help="User namespace to use (host|auto[:size=N]|remap)"),
+    text("--uts", help="UTS namespace to use (host|private|container:NAME)"),
 ]
 _REFUSED: list[Option] = [
     number("--cpu-count", help="CPU count (Windows only)"),

@@ -15,12 +15,12 @@ PROFILE_BYTES_MAX = 1 << 20
 _CGROUP_RULE = re.compile(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}")
 _PERMISSIONS = frozenset("rwm")
 _MODES = {
-    "pid": (("", "host"), True),
-    "ipc": (("", "none", "private", "shareable", "host"), True),
-    "uts": (("", "host"), False),
-    "cgroupns": (("", "host", "private"), False),
+    "pid": ("", "host", "private"),
+    "ipc": ("", "none", "private", "shareable", "host"),
+    "uts": ("", "host", "private"),
+    "cgroupns": ("", "host", "private"),
 }
-"""Namespaces: the plain values, and whether container:NAME is one too."""
+"""Namespaces: the values besides container:NAME."""
 
 
 def build(given: Mapping[str, Any]) -> pb.Security:
@@ -29,10 +29,10 @@ def build(given: Mapping[str, Any]) -> pb.Security:
     Raises:
         errors.Invalid: A value is malformed.
     """
-    for name, (plain, shares) in _MODES.items():
+    for name, plain in _MODES.items():
         value = given[name]
-        if value not in plain and not (shares and value.startswith("container:") and len(value) > 10):
-            allowed = [item for item in plain if item] + (["container:NAME"] if shares else [])
+        if value not in plain and not (value.startswith("container:") and len(value) > 10):
+            allowed = [*filter(None, plain), "container:NAME"]
             raise values.invalid(f"--{name} {value!r}: use {', '.join(allowed)}")
     security = pb.Security(
         privileged=given["privileged"],

@@ -322,7 +322,10 @@ class Engine:
             name, _ = settle.parse_source(text)
             return self.find(name).record.id + text[len(name) :]
 
-        security = replace(spec.security, pid=pinned(spec.security.pid), ipc=pinned(spec.security.ipc))
+        modes = {kind: pinned(mode) for kind, mode in spec.security.modes.items()}
+        security = replace(
+            spec.security, pid=modes["pid"], ipc=modes["ipc"], uts=modes["uts"], cgroupns=modes["cgroup"]
+        )
         return replace(
             spec,
             security=security,

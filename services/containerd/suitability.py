@@ -72,7 +72,7 @@ class Suitability:
             yield Problem(kind=NAME, subject=name, message=message)
 
     def _namespaces(self, spec: ContainerSpec) -> Iterator[Problem]:
-        modes = {"network": spec.network.mode, "pid": spec.security.pid, "ipc": spec.security.ipc}
+        modes = {"network": spec.network.mode, **spec.security.modes}
         for kind, mode in modes.items():
             if mode.startswith("container:"):
                 reference = mode.partition(":")[2]

@@ -189,7 +189,8 @@ class BringUp:
         if record.spec.network.mode.startswith("container:"):
             network = joining.network(record, self._peer)
             return network, await self._images.mounts(record.id)
-        wanted = sandboxes.spec_to_pb(record.spec, record.image, name=record.name, hostname=hostname(record))
+        name = hostname(record, self._peer)
+        wanted = sandboxes.spec_to_pb(record.spec, record.image, name=record.name, hostname=name)
         if record.status.ids is not None:
             wanted.user_namespace_path = str(self._machine.layout.bundle(record.id).user_namespace)
         try:
@@ -259,7 +260,7 @@ class BringUp:
             hosts_path=network.hosts_path,
             resolv_conf_path=network.resolv_conf_path,
             hostname_path=network.hostname_path,
-            hostname=hostname(record),
+            hostname=hostname(record, self._peer),
             init_path=self._init_path() if spec.init else "",
             binds=binds.of_files(files),
             tmpfs=tuple(point.mount for point in record.mounts if point.mount.kind is MountKind.TMPFS),
@@ -324,8 +325,11 @@ def _mount_root(record: Record, bundle: Bundle, mounts: tuple[RootMount, ...]) -
         mounting.mount_root(mounts, bundle.rootfs, owner)
 
 
-def hostname(record: Record) -> str:
-    """Return the container's host name: its own, the node's where it shares the node's network, or its short id."""
+def hostname(record: Record, peer: Callable[[str], Record]) -> str:
+    """Return the host name: its own, of whose UTS namespace it joins, the node's with its network, or the short id."""
+    kind, _, owner = record.spec.security.uts.partition(":")
+    if kind == "container":
+        return hostname(peer(owner), peer)
     if record.spec.network.hostname:
         return record.spec.network.hostname
     return socket.gethostname() if record.spec.network.mode == "host" else record.id[:12]

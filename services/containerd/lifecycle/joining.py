@@ -1,4 +1,4 @@
-"""Namespaces of other containers that a container joins: `--network`, `--pid` and `--ipc container:ID`.
+"""Namespaces of other containers that one joins: `--network`, `--pid`, `--ipc`, `--uts`, `--cgroupns container:ID`.
 
 They are looked up at each start: the other one may have been restarted meanwhile, and has new ones.
 """
@@ -51,21 +51,18 @@ def network(record: Record, peer: Callable[[str], Record]) -> NetworkStatus:
 
 def namespaces(record: Record, peer: Callable[[str], Record]) -> dict[str, str]:
     """Return the other namespaces that it joins, by kind."""
-    security = record.spec.security
     return {
         kind: f"/proc/{_run(mode, peer).init.pid}/ns/{kind}"
-        for kind, mode in (("pid", security.pid), ("ipc", security.ipc))
+        for kind, mode in record.spec.security.modes.items()
         if mode.startswith("container:")
     }
 
 
 def owners(record: Record, peer: Callable[[str], Record]) -> tuple[ProcessRef, ...]:
     """Return the inits whose namespaces it joins."""
-    security = record.spec.security
+    spec = record.spec
     modes = [
-        mode
-        for mode in (record.spec.network.mode, security.pid, security.ipc)
-        if mode.startswith("container:")
+        mode for mode in (spec.network.mode, *spec.security.modes.values()) if mode.startswith("container:")
     ]
     modes += [f"container:{owner}" for owner in choice.owners_of(record.spec)]
     return tuple(_run(mode, peer).init for mode in dict.fromkeys(modes))

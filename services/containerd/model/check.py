@@ -28,7 +28,8 @@ _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _PROPAGATIONS = frozenset({"", "private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _BIND_RECURSIVE = frozenset({"", "enabled", "disabled", "writable", "readonly"})
 _PROTOCOLS = frozenset({"", "tcp", "udp", "sctp"})
-_IPC = frozenset({"", "host", "private", "shareable", "none"})
+_MODES = frozenset({"", "host", "private"})
+_IPC = _MODES | {"shareable", "none"}
 _SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
 _SYSCTLS = frozenset(
     {
@@ -215,14 +216,11 @@ def _normal(target: str) -> str:
 
 def _check_security(spec: ContainerSpec) -> None:
     security = spec.security
-    if not (security.ipc in _IPC or security.ipc.startswith("container:")):
-        raise _invalid(f"unknown ipc mode {security.ipc!r}")
-    if not (security.pid in ("", "host") or security.pid.startswith("container:")):
-        raise _invalid(f"unknown pid mode {security.pid!r}")
-    if security.uts not in ("", "host"):
-        raise _invalid(f"unknown uts mode {security.uts!r}")
-    if security.cgroupns not in ("", "host", "private"):
-        raise _invalid(f"unknown cgroup namespace mode {security.cgroupns!r}")
+    for kind, mode in security.modes.items():
+        if mode not in (_IPC if kind == "ipc" else _MODES) and not mode.startswith("container:"):
+            raise _invalid(f"unknown {kind} namespace mode {mode[:80]!r}")
+        if mode == "container:":
+            raise _invalid(f"the {kind} namespace mode {mode!r} names no container")
     if security.gpus:
         raise errors.Unsupported(
             "--gpus: no device driver for GPUs is there: give their devices with --device", reason="NO_GPUS"

@@ -167,6 +167,16 @@ class Security:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
 
+    @property
+    def modes(self) -> dict[str, str]:
+        """How it has the namespaces that can be another container's, besides the network, by the kernel's names."""
+        return {"pid": self.pid, "ipc": self.ipc, "uts": self.uts, "cgroup": self.cgroupns}
+
+    @property
+    def own_uts(self) -> bool:
+        """Whether the host name is the container's to set."""
+        return self.uts in ("", "private")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortBinding:

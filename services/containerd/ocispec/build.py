@@ -41,9 +41,9 @@ def build(spec: ContainerSpec, image: ImageConfig, placement: Placement, host: H
         "mounts": mounts.section(spec, placement, host),
         "linux": linux_section,
     }
-    if spec.security.uts != "host" and placement.hostname:
+    if spec.security.own_uts and placement.hostname:
         config["hostname"] = placement.hostname
-    if spec.security.uts != "host" and spec.network.domainname and placement.ids is not None:
+    if spec.security.own_uts and spec.network.domainname and placement.ids is not None:
         config["domainname"] = spec.network.domainname
     annotations = dict(spec.annotations)
     if placement.seccomp is not None and placement.seccomp.bpf_base64:

@@ -28,7 +28,9 @@ def check(spec: ContainerSpec, host: HostFacts) -> None:
         raise errors.Invalid(
             f"--cgroup-parent {parent[:80]!r} is not a path of plain names", reason="SPEC_INVALID"
         )
-    if spec.network.hostname and security.uts == "host":
+    if not security.own_uts and (
+        spec.network.hostname or (spec.network.domainname and security.uts != "host")
+    ):
         raise errors.Invalid("conflicting options: hostname and the UTS mode", reason="SPEC_INVALID")
     for option in spec.storage_options:
         raise errors.Unsupported(

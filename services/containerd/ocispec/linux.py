@@ -97,8 +97,8 @@ def _namespaces(spec: ContainerSpec, placement: Placement, host: HostFacts) -> l
         namespaces.append(_namespace("user", placement.user_namespace_path))
     # Docker's default: on v1 the host's hierarchy is shown read-only, on v2 the container sees itself as the root.
     cgroup_mode = security.cgroupns or ("private" if host.cgroup_version == 2 else "host")
-    if cgroup_mode == "private":
-        namespaces.append({"type": "cgroup"})
+    if cgroup_mode != "host":
+        namespaces.append(_namespace("cgroup", placement.shared_namespaces.get("cgroup", "")))
     return namespaces
 
 
@@ -115,7 +115,7 @@ def _sysctls(spec: ContainerSpec, placement: Placement) -> dict[str, str]:
         # Groups that are not mapped are refused in a user namespace.
         ids = placement.ids
         sysctls["net.ipv4.ping_group_range"] = _PING_GROUPS_ALL if ids is None else f"0 {ids.size - 1}"
-    if spec.network.domainname and spec.security.uts != "host" and placement.ids is None:
+    if spec.network.domainname and spec.security.own_uts and placement.ids is None:
         # Runtimes that do not know `domainname` yet know this; a user namespace does not own the parameter.
         sysctls["kernel.domainname"] = spec.network.domainname
     return {**sysctls, **spec.security.sysctls}

@@ -1,7 +1,7 @@
 """Which user namespace a new container gets: the node's, one of its own, or that of a container it joins. Pure.
 
-A process can only enter namespaces that its own user namespace owns. Who shares the network, processes or IPC of a
-container therefore shares its user namespace too, as with Docker, and need not say so.
+A process can only enter namespaces that its own user namespace owns. Who shares the network, processes, IPC, host
+name or control groups of a container therefore shares its user namespace too, as with Docker, and need not say so.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def settled(spec: ContainerSpec, supply: Supply) -> ContainerSpec:
 
 def owners_of(spec: ContainerSpec) -> frozenset[str]:
     """Return the containers, by reference, whose namespaces a specification joins."""
-    modes = (spec.network.mode, spec.security.pid, spec.security.ipc)
+    modes = (spec.network.mode, *spec.security.modes.values())
     return frozenset(mode.partition(":")[2] for mode in modes if mode.startswith("container:"))
 
 

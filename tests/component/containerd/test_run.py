@@ -183,20 +183,26 @@ async def test_limits_are_kept(each: Yard) -> None:
     assert ended.exit_code in (2, 9), await each.text(bomb)
 
 
-async def test_namespaces_of_the_host_and_of_another_container(one: Yard) -> None:
-    first = await one.create("sleep", "100", name="first", security=spec_pb2.Security(ipc="shareable"))
-    pid = await one.start(first)
+async def test_namespaces_of_the_host_and_of_another_container(each: Yard) -> None:
+    owned = spec_pb2.Security(ipc="shareable", cgroupns="private")
+    first = await each.create("sleep", "100", name="first", security=owned)
+    pid = await each.start(first)
     shared = spec_pb2.Security(pid="container:first", ipc="container:first")
-    second, ended = await one.run_to_end("sh", "-c", "ps | grep 'sleep 100' | grep -v grep", security=shared)
-    assert ended.exit_code == 0, await one.text(second)
-    joined, ended = await one.run_to_end(
+    second, ended = await each.run_to_end("sh", "-c", "ps | grep 'sleep 100' | grep -v grep", security=shared)
+    assert ended.exit_code == 0, await each.text(second)
+    named = spec_pb2.Security(pid="private", uts="container:first", cgroupns="container:first")
+    script = "hostname; cat /etc/hostname; echo $HOSTNAME; stat -Lc %i /proc/self/ns/uts /proc/self/ns/cgroup"
+    third, ended = await each.run_to_end("sh", "-c", script, security=named)
+    theirs = [str(os.stat(f"/proc/{pid}/ns/{kind}").st_ino) for kind in ("uts", "cgroup")]
+    assert (await each.text(third)).split() == [first[:12]] * 3 + theirs
+    joined, ended = await each.run_to_end(
         "sh", "-c", "stat -Lc %i /proc/self/ns/net; cat /etc/hosts", network="container:first"
     )
-    text = await one.text(joined)
+    text = await each.text(joined)
     assert text.splitlines()[0] == str(os.stat(f"/proc/{pid}/ns/net").st_ino)
     assert first[:12] in text
-    hosted, ended = await one.run_to_end("stat", "-Lc", "%i", "/proc/self/ns/net", network="host")
-    assert (await one.text(hosted)).strip() == str(os.stat("/proc/self/ns/net").st_ino)
+    hosted, ended = await each.run_to_end("stat", "-Lc", "%i", "/proc/self/ns/net", network="host")
+    assert (await each.text(hosted)).strip() == str(os.stat("/proc/self/ns/net").st_ino)
 
 
 async def test_an_init_reaps(one: Yard) -> None:

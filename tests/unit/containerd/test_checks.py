@@ -32,7 +32,7 @@ from services.containerd.model.spec import (
 )
 from services.containerd.model.status import Record, State, Status
 from services.containerd.neighbours.sandboxes import published, spec_to_pb
-from services.containerd.ocispec import devices, resources, rlimits
+from services.containerd.ocispec import devices, resolve, resources, rlimits
 from services.containerd.ocispec.facts import HostFacts
 from services.kit import errors
 
@@ -82,6 +82,10 @@ def bind(target: str, **fields: Any) -> ContainerSpec:
         replace(GOOD, network=Network(expose=("80/icmp",))),
         replace(GOOD, security=Security(pid="odd")),
         replace(GOOD, security=Security(ipc="odd")),
+        replace(GOOD, security=Security(pid="shareable")),
+        replace(GOOD, security=Security(uts="odd")),
+        replace(GOOD, security=Security(uts="container:")),
+        replace(GOOD, security=Security(cgroupns="none")),
         replace(GOOD, security=Security(sysctls={"kernel.core_pattern": "|/x"})),
         replace(GOOD, security=Security(sysctls={"net/../kernel/core_pattern": "x"})),
         replace(GOOD, security=Security(sysctls={"net.ipv4.ip_forward": "1"}), network=Network(mode="host")),
@@ -129,6 +133,8 @@ def test_an_option_that_no_tmpfs_takes_is_refused(option: str) -> None:
 def test_accepted() -> None:
     check.check(tmpfs("rw", "noexec", "size=50%", "mode=1777", "uid=5", "nr_inodes=10k"))
     check.check(GOOD)
+    for mode in ("host", "private", "container:a"):
+        check.check(replace(GOOD, security=Security(pid=mode, ipc=mode, uts=mode, cgroupns=mode)))
     check.check(bind("/data/deep"))
     check.check(replace(GOOD, network=Network(ports=(PortBinding(container_port=80, host_port=8080),))))
 
@@ -177,6 +183,11 @@ def test_limits_computed() -> None:
         rlimits.check((Ulimit(name="nofile", soft=2, hard=1),))
     with pytest.raises(errors.Invalid):
         devices.check_rules(("c 1:2:3 rwm",))
+
+
+def test_an_empty_command_is_refused() -> None:
+    with pytest.raises(errors.Invalid, match="empty"):
+        resolve.command(replace(GOOD, command=("", "x")), ImageConfig())
 
 
 def test_log_options() -> None:

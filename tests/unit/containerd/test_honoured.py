@@ -28,6 +28,10 @@ NODE = HostFacts(cpu_realtime=False, oom_score_adj_min=0)
             ContainerSpec(network=Network(hostname="x"), security=Security(uts="host")),
             "hostname and the UTS mode",
         ),
+        (
+            ContainerSpec(network=Network(domainname="x"), security=Security(uts="container:a")),
+            "hostname and the UTS mode",
+        ),
     ],
 )
 def test_refused(spec: ContainerSpec, flag: str) -> None:
@@ -40,6 +44,7 @@ def test_refused(spec: ContainerSpec, flag: str) -> None:
     "spec",
     [
         ContainerSpec(security=Security(apparmor="unconfined", selinux=("disable",))),
+        ContainerSpec(network=Network(hostname="x"), security=Security(uts="private")),
         ContainerSpec(cgroup_parent="/tenants/one", resources=Resources(oom_score_adj=500)),
     ],
 )

@@ -219,8 +219,13 @@ def test_namespaces() -> None:
     assert set(kinds(config)) == {"mount", "cgroup"}
     assert "hostname" not in config
     assert "sysctl" not in config["linux"], "not ours to change on the host"
-    shared = ContainerSpec(image="web", command=("x",), security=Security(pid="container:a"))
-    assert kinds(built(shared, shared_namespaces={"pid": "/proc/7/ns/pid"}))["pid"] == "/proc/7/ns/pid"
+    private = Security(pid="private", ipc="private", uts="private", cgroupns="private")
+    assert built(replace(SPEC, security=private)) == built()
+    joined = Security(**dict.fromkeys(("pid", "ipc", "uts", "cgroupns"), "container:a"))
+    paths = {kind: f"/proc/7/ns/{kind}" for kind in ("pid", "ipc", "uts", "cgroup")}
+    shared = built(replace(SPEC, security=joined), shared_namespaces=paths)
+    assert kinds(shared).items() >= paths.items()
+    assert "hostname" not in shared, "it is the other one's"
 
 
 def test_a_read_only_root_leaves_nothing_to_write_to() -> None:

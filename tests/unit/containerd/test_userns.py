@@ -193,6 +193,7 @@ def test_a_user_outside_the_ids(name: str, groups: tuple[str, ...], why: str) ->
 def test_what_is_joined() -> None:
     wanted = spec(network="container:a", pid="container:b", ipc="container:a")
     assert choice.owners_of(wanted) == {"a", "b"}
+    assert choice.owners_of(spec(uts="container:a", cgroupns="container:b")) == {"a", "b"}
 
 
 def test_what_the_setting_gives_is_written_down() -> None:

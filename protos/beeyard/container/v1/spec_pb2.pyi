@@ -1017,11 +1017,11 @@ class Security(message.Message):
     ipc: builtins.str
     """"host", "private" (also when empty), "shareable", "container:<id>", "none"."""
     pid: builtins.str
-    """"host", "container:<id>", empty is private."""
+    """"host", "private" (also when empty), "container:<id>"."""
     uts: builtins.str
-    """"host", empty is private."""
+    """"host", "private" (also when empty), "container:<id>": then it has that one's host name and none of its own."""
     cgroupns: builtins.str
-    """"host", "private", empty is the daemon's default."""
+    """"host", "private", "container:<id>", empty is private with control groups v2 and host with v1."""
     userns: builtins.str
     """"host", "auto[:size=N]", "remap", empty is the daemon's default."""
     @builtins.property

@@ -97,7 +97,7 @@ def _check_network(field: str, network: spec_pb2.Network) -> None:
 
 
 def _check_security(field: str, security: spec_pb2.Security) -> None:
-    for name in ("ipc", "pid"):
+    for name in ("ipc", "pid", "uts", "cgroupns"):
         if getattr(security, name).startswith("container:"):
             raise invalid(f"{field}.{name}", "a task cannot share a namespace of another container")
 
