@@ -278,7 +278,7 @@ class ContainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseContainer(self, request, context):
-        """PauseContainer freezes all its processes.
+        """PauseContainer freezes all its processes. CONTAINER_CHECKPOINTING while a checkpoint of it is being made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

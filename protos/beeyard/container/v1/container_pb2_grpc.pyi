@@ -39,7 +39,7 @@ class ContainerServiceStub:
     RestartContainer: aio.UnaryUnaryMultiCallable[container_pb2.RestartContainerRequest, container_pb2.RestartContainerResponse]
     """RestartContainer stops and starts it."""
     PauseContainer: aio.UnaryUnaryMultiCallable[container_pb2.PauseContainerRequest, container_pb2.PauseContainerResponse]
-    """PauseContainer freezes all its processes."""
+    """PauseContainer freezes all its processes. CONTAINER_CHECKPOINTING while a checkpoint of it is being made."""
     UnpauseContainer: aio.UnaryUnaryMultiCallable[container_pb2.UnpauseContainerRequest, container_pb2.UnpauseContainerResponse]
     """UnpauseContainer thaws them."""
     RemoveContainer: aio.UnaryUnaryMultiCallable[container_pb2.RemoveContainerRequest, container_pb2.RemoveContainerResponse]
@@ -187,7 +187,7 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.PauseContainerRequest,
         context: aio.ServicerContext[container_pb2.PauseContainerRequest, abc.Awaitable[container_pb2.PauseContainerResponse]],
     ) -> abc.Awaitable[container_pb2.PauseContainerResponse]:
-        """PauseContainer freezes all its processes."""
+        """PauseContainer freezes all its processes. CONTAINER_CHECKPOINTING while a checkpoint of it is being made."""
 
     @abc_1.abstractmethod
     def UnpauseContainer(
