@@ -277,9 +277,8 @@ def _check(actor: Actor, request: ExecRequest) -> None:
             f"container {name}: it is paused: unpause it first", reason="CONTAINER_PAUSED"
         )
     if actor.status.state is not State.RUNNING:
-        raise errors.FailedPrecondition(
-            f"container {name}: it is not running", reason="CONTAINER_NOT_RUNNING"
-        )
+        why = "it is restarting" if actor.status.state is State.RESTARTING else "it is not running"
+        raise errors.FailedPrecondition(f"container {name}: {why}", reason="CONTAINER_NOT_RUNNING")
 
 
 def _refuse_if_ended(actor: Actor, run: Run | None) -> None:

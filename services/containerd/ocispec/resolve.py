@@ -37,7 +37,7 @@ def command(spec: ContainerSpec, image: ImageConfig) -> Command:
     Replacing the entry point drops the image's command too: it was written as arguments of the image's entry point.
 
     Raises:
-        errors.Invalid: Neither the user nor the image names a command.
+        errors.Invalid: Neither the user nor the image names a command, or it is empty.
     """
     entrypoint = spec.entrypoint if spec.entrypoint is not None else image.entrypoint
     argv = (*entrypoint, *arguments(spec, image))
@@ -45,6 +45,8 @@ def command(spec: ContainerSpec, image: ImageConfig) -> Command:
         raise errors.Invalid(
             "no command specified: neither the image nor the request names one", reason="SPEC_INVALID"
         )
+    if not argv[0]:
+        raise errors.Invalid("the command is empty: name a program", reason="SPEC_INVALID")
     return Command(path=argv[0], args=argv[1:])
 
 
