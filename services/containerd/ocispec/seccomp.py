@@ -41,9 +41,10 @@ def resolve(
 
     Raises:
         errors.Invalid: The profile does not parse.
+        errors.Unsupported: A rule for this container asks somebody else.
     """
     profile = _parse(text)
-    built: Section = {"defaultAction": _string(profile, "defaultAction")}
+    built: Section = {"defaultAction": _action(profile, "defaultAction")}
     default_errno = _errno(profile, "defaultErrnoRet", "defaultErrno")
     if default_errno is not None:
         built["defaultErrnoRet"] = default_errno
@@ -129,7 +130,7 @@ def _rule(entry: Mapping[str, object]) -> Section:
     names = entry.get("names") or [entry.get("name")]
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise _malformed("a rule names no system call")
-    rule: Section = {"names": names, "action": _string(entry, "action")}
+    rule: Section = {"names": names, "action": _action(entry, "action")}
     errno = _errno(entry, "errnoRet", "errno")
     if errno is not None:
         rule["errnoRet"] = errno
@@ -156,6 +157,16 @@ def _objects(holder: Mapping[str, object], key: str) -> list[Mapping[str, object
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise _malformed(f"{key} is not a list of objects")
     return value
+
+
+def _action(holder: Mapping[str, object], key: str) -> str:
+    action = _string(holder, key)
+    if action == "SCMP_ACT_NOTIFY":
+        raise errors.Unsupported(
+            f"the seccomp action {action} is not supported: nobody on this node would answer the system calls",
+            reason="SECCOMP_NOTIFY_UNSUPPORTED",
+        )
+    return action
 
 
 def _string(holder: Mapping[str, object], key: str) -> str:

@@ -390,6 +390,21 @@ def test_a_malformed_profile_is_refused(text: str) -> None:
         seccomp.resolve(text, capabilities=(), architecture="amd64", kernel=(6, 1))
 
 
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"defaultAction": "SCMP_ACT_NOTIFY"},
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}],
+        },
+    ],
+)
+def test_nobody_answers_system_calls(profile: dict[str, Any]) -> None:
+    with pytest.raises(errors.Unsupported, match="SCMP_ACT_NOTIFY is not supported"):
+        seccomp.resolve(json.dumps(profile), capabilities=(), architecture="amd64", kernel=(6, 1))
+
+
 def test_network_mode_host_shares_no_sysctl() -> None:
     spec = ContainerSpec(image="web", command=("x",), network=Network(mode="container:a"))
     assert "sysctl" not in built(spec)["linux"]
