@@ -1,48 +1,37 @@
 """The local driver: a directory of the node, or something that is mounted while containers use it.
 
 A plain volume is `<volumes>/<name>/_data`. Others are mounted below the shared mount of the bundles, so that every
-runtime and conmon sees them come and go. Everything here blocks (for worker threads) and is idempotent.
+runtime and conmon sees them come and go. What is no coroutine here blocks (for worker threads);
+everything is idempotent. What may wait for a server takes no thread from others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
-import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.kernel import mountinfo, syscalls
 from services.containerd.runtime import sharing
-from services.containerd.volumes import tree
+from services.containerd.volumes import attaching, threads, tree
 from services.containerd.volumes.core import local_options
 from services.kit import errors
 
 if TYPE_CHECKING:
     from services.containerd.runtime.layout import Layout
-    from services.containerd.volumes.core.local_options import Mounting
     from services.containerd.volumes.core.volume import Volume
 
 _DATA = "_data"
 ASIDE = "."
 """Begins the names of directories that are being filled or emptied: no volume's name begins so."""
-_FLAGS = {
-    "ro": syscalls.MS_RDONLY,
-    "nosuid": syscalls.MS_NOSUID,
-    "nodev": syscalls.MS_NODEV,
-    "noexec": syscalls.MS_NOEXEC,
-    "sync": syscalls.MS_SYNCHRONOUS,
-    "dirsync": syscalls.MS_DIRSYNC,
-    "noatime": syscalls.MS_NOATIME,
-    "nodiratime": syscalls.MS_NODIRATIME,
-    "relatime": syscalls.MS_RELATIME,
-    "strictatime": syscalls.MS_STRICTATIME,
-    "bind": syscalls.MS_BIND,
-    "rbind": syscalls.MS_BIND | syscalls.MS_REC,
-}
-_FILESYSTEMS = Path("/proc/filesystems")
+UNMOUNTS_MAX = 8
+"""At work at the same time, in threads of their own: one may wait for its server."""
+MOUNT_TIMEOUT_S = 30.0
+"""For a server that does not answer."""
 
 
 class LocalDriver:
@@ -53,8 +42,9 @@ class LocalDriver:
         """Returns where the content of a plain volume is."""
         self._volumes = layout.volumes
         self._mounts = layout.volume_mounts
-        self._mounting = threading.Lock()
-        """The last unmount removes the directory that the next mount needs."""
+        self._unmounting = threads.Threads("volume-unmount", UNMOUNTS_MAX)
+        self._naming = threading.Lock()
+        """The last unmount removes the directory that the next mount needs. Nobody waits for a server inside."""
 
     def place(self, volume: Volume) -> Path:
         """Return where the content is, or will be."""
@@ -77,43 +67,39 @@ class LocalDriver:
                 directory.mkdir(mode=0o755)
                 directory.chmod(0o755)  # whatever the umask
 
-    def mount(self, volume: Volume) -> Path:
-        """Make the content accessible; return where it is.
+    async def mount(self, volume: Volume) -> Path:
+        """Make the content accessible; return where it is. Nobody else mounts or unmounts this volume meanwhile.
 
         Raises:
             errors.FailedPrecondition: The kernel refuses (VOLUME_MOUNT_FAILED); the message has its reason.
         """
         mounting = local_options.parse(volume.options)
         if mounting is None:
-            self.make(volume)
+            await threads.in_thread(self.make, volume)
             return self.directory(volume.name)
         target = self._mounts / volume.name
+        if target.name in await threads.in_thread(self.mounted):
+            return target
         try:
-            with self._mounting:
-                self._mount_once(mounting, target)
-        except OSError as exc:
+            await threads.in_thread(self._make_target, target)
+            reason = await attaching.attach(mounting, target, timeout_s=MOUNT_TIMEOUT_S)
+        except BaseException:
+            await self.unmount(volume.name)
+            raise
+        if reason:
+            await self.unmount(volume.name)
             raise errors.FailedPrecondition(
                 f"error while mounting volume {volume.name!r}: failed to mount local volume: mount"
-                f" {mounting.device}:{target}, data: {','.join(mounting.data)}: {_reason(mounting, exc)}",
+                f" {mounting.device}:{target}, data: {','.join(mounting.data)}: {reason}",
                 reason="VOLUME_MOUNT_FAILED",
                 metadata={"volume": volume.name},
-            ) from exc
+            )
         return target
 
-    def _mount_once(self, mounting: Mounting, target: Path) -> None:
-        if target.name in self.mounted():
-            return
-        target.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            _mount(mounting, target)
-        except OSError:
-            self._unmount(target)
-            raise
-
-    def unmount(self, name: str) -> None:
+    async def unmount(self, name: str) -> None:
         """Unmount a volume; one that is not mounted is fine."""
-        with self._mounting:
-            self._unmount(self._mounts / name)
+        async with self._unmounting.slot() as executor:
+            await threads.to_end(asyncio.wrap_future(executor.submit(self._unmount, self._mounts / name)))
 
     def mounted(self) -> frozenset[str]:
         """Return the names of the volumes that are mounted."""
@@ -125,10 +111,11 @@ class LocalDriver:
             path.name for mount in below if (path := Path(mount.target)).parent == Path(directory)
         )
 
-    def delete(self, name: str) -> None:
+    async def delete(self, volume: Volume) -> None:
         """Remove a volume and what is in it."""
-        self.unmount(name)
-        remove_tree(self._volumes / name)
+        if volume.options:
+            await self.unmount(volume.name)
+        await threads.in_thread(remove_tree, self._volumes / volume.name)
 
     def aside(self, name: str) -> Path:
         """Return a directory beside the volumes, on their file system, for what is not to be seen yet."""
@@ -172,12 +159,17 @@ class LocalDriver:
         """Remove a directory that was left aside."""
         remove_tree(self._volumes / name)
 
+    def _make_target(self, target: Path) -> None:
+        with self._naming:
+            target.mkdir(mode=0o755, parents=True, exist_ok=True)
+
     def _unmount(self, target: Path) -> None:
         while sharing.unmount(target):
             pass
-        for directory in (target, self._mounts):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
+        with self._naming:
+            for directory in (target, self._mounts):
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
 
 
 def remove_tree(directory: Path) -> None:
@@ -192,41 +184,3 @@ def remove_tree(directory: Path) -> None:
         raise errors.Internal(
             f"cannot remove {directory}: {exc.filename}: {exc.strerror}", reason="VOLUME_REMOVE_FAILED"
         ) from exc
-
-
-def _mount(mounting: Mounting, target: Path) -> None:
-    flags = 0
-    for option in mounting.flags:
-        flags |= _FLAGS.get(option, 0)
-    data = ",".join(_resolved(mounting))
-    if flags & syscalls.MS_BIND:
-        syscalls.mount(mounting.device, target, "", flags & (syscalls.MS_BIND | syscalls.MS_REC))
-        others = flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
-        if others:
-            syscalls.mount("", target, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | others)
-        return
-    syscalls.mount(mounting.device, target, mounting.kind, flags, data)
-
-
-def _resolved(mounting: Mounting) -> list[str]:
-    """Return the options for the file system; a host name in `addr=` becomes an address, as mount.nfs would do it."""
-    if not mounting.server:
-        return list(mounting.data)
-    address = socket.getaddrinfo(mounting.server, None, type=socket.SOCK_STREAM)[0][4][0]
-    return [f"addr={address}" if option.startswith("addr=") else option for option in mounting.data]
-
-
-def _reason(mounting: Mounting, exc: OSError) -> str:
-    """Return why not, in the words that lead to what is missing."""
-    if isinstance(exc, socket.gaierror):
-        return f"cannot resolve {mounting.server}: {exc.strerror}"
-    binds = {"bind", "rbind"} & {*mounting.flags}
-    if not binds and exc.errno == errno.ENODEV and mounting.kind not in _known_filesystems():
-        return f"no such device: this kernel does not know the file system {mounting.kind!r}"
-    return (exc.strerror or str(exc)).lower()
-
-
-def _known_filesystems() -> frozenset[str]:
-    return frozenset(
-        line.split()[-1] for line in _FILESYSTEMS.read_text(encoding="ascii").splitlines() if line
-    )

@@ -255,7 +255,7 @@ class Volumes:
         self._refuse_unready(found)
         self._holders[name].add(holder)
         try:
-            return await asyncio.to_thread(self._driver.mount, found)
+            return await self._driver.mount(found)
         except BaseException:
             await self.let_go(name, holder)
             raise
@@ -269,7 +269,7 @@ class Volumes:
         del self._holders[name]
         found = self._volumes.get(name)
         if found is not None and found.options:
-            await asyncio.to_thread(self._driver.unmount, name)
+            await self._driver.unmount(name)
 
     def holders(self, name: str) -> frozenset[str]:
         """Return who holds it."""
@@ -296,7 +296,7 @@ class Volumes:
             await self._adopt(name)
         for name in await asyncio.to_thread(self._driver.mounted):
             if name not in self._holders:
-                await asyncio.to_thread(self._driver.unmount, name)
+                await self._driver.unmount(name)
         for name in aside:
             await self._forgive(name, asyncio.to_thread(self._driver.drop_aside, name))
         for found in volumes:
@@ -331,7 +331,7 @@ class Volumes:
             if not received:
                 self.tell(found, Action.DESTROY)
         faults.reached("volume.removing")
-        await asyncio.to_thread(self._driver.delete, found.name)
+        await self._driver.delete(found)
         faults.reached("volume.deleted")
         await self._store.delete(found.name)
         self._volumes.pop(found.name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ import pytest
 
 from services.containerd.kernel import syscalls
 from services.containerd.records.store import Store
+from services.containerd.runtime import sharing
 from services.containerd.runtime.layout import Layout
-from services.containerd.volumes import entries
+from services.containerd.volumes import entries, local
 from services.containerd.volumes.copies import Copies
 from services.containerd.volumes.core.volume import Wanted
 from services.containerd.volumes.local import LocalDriver
@@ -179,3 +181,37 @@ async def test_the_end_of_a_worker_whose_client_has_gone_is_heard(node: Node) ->
     gc.collect()
     await asyncio.sleep(0)
     assert unheard == []
+
+
+async def test_a_server_that_does_not_answer_holds_up_only_its_volume(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 1000\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(silent))
+    options = {"type": "nfs", "device": ":/x", "o": "addr=192.0.2.1"}
+    await node.volumes.create(Wanted(name="far", options=options))
+    async with tasks.Supervisor() as supervisor:
+        waiting = supervisor.spawn(node.volumes.hold("far", "one"), "hold", critical=False)
+        await asyncio.sleep(0)
+        await node.volumes.create(Wanted(name="near"))
+        assert (await node.volumes.hold("near", "two")).is_dir()
+        await node.volumes.let_go("near", "two")
+        await node.volumes.remove("near")
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert not node.volumes.holders("far")
+    monkeypatch.setattr(local, "MOUNT_TIMEOUT_S", 0.01)
+    with pytest.raises(errors.FailedPrecondition, match="no answer within"):
+        await node.volumes.hold("far", "one")
+
+
+async def test_plain_volumes_are_never_unmounted(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(sharing, "unmount")
+    await node.volumes.create(Wanted(name="near"))
+    await node.volumes.hold("near", "one")
+    await node.volumes.let_go("near", "one")
+    await node.volumes.remove("near")
+    assert not node.driver.directory("near").exists()
