@@ -145,6 +145,7 @@ def kill(machine: Automaton, event: KillAsked, _now: datetime) -> list[Effect]:
         return [*effects, Reply(ask=event.ask)]
     machine.waiting.stoppers.append(event.ask)
     machine.kill_sent = True
+    effects.append(Freeze(frozen=False, answer=False))  # see `kill_now`
     return [*effects, SetTimer(timer=Timer.STOP_GRACE, delay_s=KILL_WAIT_S)]
 
 
@@ -317,7 +318,9 @@ def kill_now(machine: Automaton) -> list[Effect]:
     """Kill it and notice if the kernel does not let go of it."""
     machine.kill_sent = True
     timer = SetTimer(timer=Timer.STOP_GRACE, delay_s=KILL_WAIT_S)
-    return [SendSignal(signal=SIGKILL), *thaw(machine), timer]
+    # A commit may hold it still without its state saying so.
+    still = [] if machine.status.state is State.PAUSED else [Freeze(frozen=False, answer=False)]
+    return [SendSignal(signal=SIGKILL), *thaw(machine), *still, timer]
 
 
 def thaw(machine: Automaton) -> list[Effect]:

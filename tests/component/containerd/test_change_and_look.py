@@ -209,3 +209,11 @@ async def test_a_container_is_thawed_when_nobody_waits_for_its_commit_any_more(o
     assert freezer.read_text().strip() == "FROZEN", "it is its user who keeps it so"
     await client.call(own.stub.UnpauseContainer(pb.UnpauseContainerRequest(container=container)))
     await state_becomes(freezer, "THAWED")
+
+    own.imaged.commit_gate.clear()
+    last = asyncio.ensure_future(client.call(own.stub.CommitContainer(request)))
+    await state_becomes(freezer, "FROZEN")
+    await client.call(own.stub.KillContainer(pb.KillContainerRequest(container=container, signal="KILL")))
+    assert (await own.get(container)).status.exit_code == 137, "a commit keeps nobody alive"
+    own.imaged.commit_gate.set()
+    await asyncio.gather(last, return_exceptions=True)
