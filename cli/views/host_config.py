@@ -92,7 +92,7 @@ def _isolation(security: pb.Security) -> dict[str, Any]:
         "Privileged": security.privileged,
         "CapAdd": list(security.cap_add) or None,
         "CapDrop": list(security.cap_drop) or None,
-        "CgroupnsMode": security.cgroupns or "private",
+        "CgroupnsMode": security.cgroupns,  # empty is the node's: private with control groups v2, else the host's
         "IpcMode": security.ipc or "private",
         "PidMode": security.pid,
         "UTSMode": security.uts,
