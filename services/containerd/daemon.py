@@ -176,6 +176,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                         machine.flavours, machine.spawners, clock, criu=config.criu_path
                     ),
                     clock=clock,
+                    draining=server.draining,
                 )
             ),
             follows={"WaitContainer", "AttachContainer", "Exec", "GetLogs", "GetStats", "WatchEvents"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +20,7 @@ from services.containerd.streams.buffer import Channel
 from services.kit import errors
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from services.containerd.engine import Engine
@@ -50,17 +52,46 @@ class Typist:
         resize: Takes the sizes.
         client: Is ended when the detach keys are typed.
         keys: The detach keys; None for a user who only watches.
+        once: The input ends with this user: when the user goes without a word, or stops sending. Not at the detach
+            keys, and not when it is the daemon that goes: then the user comes back.
+        draining: Is set when the daemon is going.
     """
 
-    def __init__(self, hub: Hub, resize: Resize, client: Client, keys: bytes | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        resize: Resize,
+        client: Client,
+        keys: bytes | None,
+        *,
+        once: bool,
+        draining: asyncio.Event,
+    ) -> None:
         self._hub = hub
         self._resize = resize
         self._client = client
         self._types = keys is not None
+        self._once = once and self._types
+        self._draining = draining
         self._watch = detach.DetachFilter(keys or b"")
         self.detached = False
 
-    async def serve(self, requests: AsyncIterator[Typed]) -> None:
+    @contextlib.asynccontextmanager
+    async def beside(self, requests: AsyncIterator[Typed]) -> AsyncIterator[None]:
+        """Serve while the block runs, which answers the user."""
+        try:
+            async with beside(self._serve(requests)):
+                yield
+        except BaseException:
+            self._gone()
+            raise
+
+    def _gone(self) -> None:
+        """The user sends nothing more. Without awaiting: this is also for a call that is being cancelled."""
+        if self._once and not (self.detached or self._client.ended or self._draining.is_set()):
+            self._hub.cut_stdin()
+
+    async def _serve(self, requests: AsyncIterator[Typed]) -> None:
         """Serve until the user has nothing more to send, or has detached."""
         async for request in requests:
             match request.WhichOneof("part"):
@@ -78,15 +109,17 @@ class Typist:
                     await self._resize(request.resize)
                 case _:
                     pass
+        self._gone()
 
 
 class Attaching:
     """Serves attached users."""
 
-    def __init__(self, engine: Engine, machine: Machine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, machine: Machine, clock: Clock, draining: asyncio.Event) -> None:
         self._engine = engine
         self._machine = machine
         self._clock = clock
+        self._draining = draining
 
     async def serve(
         self, requests: AsyncIterator[pb.AttachContainerRequest]
@@ -105,12 +138,19 @@ class Attaching:
             await resize(actor, wanted.size)
         resumed = wanted.HasField("resume") and await self._has_all(actor, wanted.resume)
         mark = None if actor.status.phase is Phase.UP else timestamp(self._clock.now())
-        async with (
-            actor.hub.client(
-                stdout=wanted.stdout and not resumed, stderr=wanted.stderr and not resumed
-            ) as client,
-            beside((typist := Typist(actor.hub, partial(resize, actor), client, typed)).serve(requests)),
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                actor.hub.client(stdout=wanted.stdout and not resumed, stderr=wanted.stderr and not resumed)
+            )
+            typist = Typist(
+                actor.hub,
+                partial(resize, actor),
+                client,
+                typed,
+                once=actor.record.spec.stdin_once and not tty,
+                draining=self._draining,
+            )
+            await stack.enter_async_context(typist.beside(requests))
             yield pb.AttachContainerResponse(opened=pb.AttachOpened(tty=tty, mark=mark, resumed=resumed))
             actor.tell(Action.ATTACH)
             async for output in self._logged(actor, wanted, typist) if resumed else _read(client):

@@ -26,6 +26,7 @@ from services.containerd.ocispec.linux import closed_paths
 from services.kit import errors
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
     from services.containerd.cgroups.control import Control
@@ -63,6 +64,7 @@ class Parts:
     files: ContainerFiles
     checkpoint_support: Support
     clock: Clock
+    draining: asyncio.Event
 
 
 class ContainerService(container_pb2_grpc.ContainerServiceServicer):
@@ -83,8 +85,8 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         self._files = Files(parts.engine, parts.files)
         self._moving = Moving(parts.engine)
         self._checkpoints = Checkpoints(parts.engine, parts.machine, parts.checkpoint_support)
-        self._attaching = Attaching(parts.engine, parts.machine, parts.clock)
-        self._executing = Executing(parts.engine, parts.execs, parts.clock)
+        self._attaching = Attaching(parts.engine, parts.machine, parts.clock, parts.draining)
+        self._executing = Executing(parts.engine, parts.execs, parts.clock, parts.draining)
 
     async def CreateContainer(
         self, request: pb.CreateContainerRequest, context: Context

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api.attach import STREAMS, Typist
-from services.containerd.api.beside import beside
 from services.containerd.api.follow import exit_to_pb
 from services.containerd.execs import ExecRequest
 from services.containerd.streams import detach
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
 class Executing:
     """Serves execs."""
 
-    def __init__(self, engine: Engine, execs: Execs, clock: Clock) -> None:
+    def __init__(self, engine: Engine, execs: Execs, clock: Clock, draining: asyncio.Event) -> None:
         self._engine = engine
         self._execs = execs
         self._clock = clock
+        self._draining = draining
 
     async def serve(self, requests: AsyncIterator[pb.ExecRequest]) -> AsyncIterator[pb.ExecResponse]:
         """Run one process for one user, until it ends or the user goes."""
@@ -54,15 +54,26 @@ class Executing:
             yield _started(session)
             return
         async with hub.client(stdout=True, stderr=True) as client:
-            session = await self._execs.start(actor, request, hub)
+            try:
+                session = await self._execs.start(actor, request, hub)
+            except BaseException:
+                hub.give_up()  # the process may run all the same
+                raise
 
             async def resize(size: pb.TerminalSize) -> None:
                 await session.control.resize(size.rows, size.columns)
 
-            if wanted.HasField("size"):
-                await resize(wanted.size)
-            typist = Typist(hub, resize, client, keys if wanted.stdin else None)
-            async with beside(typist.serve(requests)):
+            typist = Typist(
+                hub,
+                resize,
+                client,
+                keys if wanted.stdin else None,
+                once=not wanted.tty,
+                draining=self._draining,
+            )
+            async with typist.beside(requests):
+                if wanted.HasField("size"):
+                    await resize(wanted.size)
                 yield _started(session)
                 while (chunk := await client.read()) is not None:
                     channel, data = chunk

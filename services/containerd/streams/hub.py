@@ -198,9 +198,17 @@ class Hub:
     async def end_stdin(self) -> None:
         """Close the container's stdin; output goes on."""
         async with self._stdin_lock:
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_WR)
+            self.cut_stdin()
+
+    def cut_stdin(self) -> None:
+        """Close the container's stdin at once: whoever waits for room to type gives up. What was sent arrives."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def give_up(self) -> None:
+        """The start was given up, nobody will tell the end of the run: the last client's leaving ends the stdin."""
+        self._stays = False
 
     def check_stalls(self) -> None:
         """Drop clients that have been full for too long; to be called once a second or so."""

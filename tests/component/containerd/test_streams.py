@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd.execution import execute
 from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
@@ -25,7 +29,8 @@ class Attached:
         self._requests: asyncio.Queue[pb.AttachContainerRequest | None] = asyncio.Queue(64)
         opening = pb.AttachOpen(container=container, stdin=True, stdout=True, stderr=True, **fields)
         self._requests.put_nowait(pb.AttachContainerRequest(open=opening))
-        self._responses = client.stream(yard.stub.AttachContainer(self._send()))
+        self._call = yard.stub.AttachContainer(self._send())
+        self._responses = client.stream(self._call)
         self.output = bytearray()
         self.errors = bytearray()
 
@@ -72,6 +77,11 @@ class Attached:
     async def leave(self) -> None:
         """Go away."""
         await self._requests.put(None)
+        await self._responses.aclose()
+
+    async def vanish(self) -> None:
+        """Be gone without a word, as one that is killed."""
+        self._call.cancel()
         await self._responses.aclose()
 
     async def _send(self) -> AsyncIterator[pb.AttachContainerRequest]:
@@ -164,6 +174,65 @@ async def test_attach_survives_nothing_but_the_container_does(own: Yard) -> None
     await again.until(b"tick")
     await again.leave()
     assert (await own.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
+
+
+async def test_input_ends_with_a_user_who_vanishes(one: Yard) -> None:
+    """Of `run -i`, as docker has it; not of a container whose input is kept open."""
+    once = await one.create("sh", "-c", "cat; exit 4", open_stdin=True, stdin_once=True)
+    kept = await one.create("sh", "-c", "read a; echo $a; read a; echo $a", open_stdin=True)
+    for container in (once, kept):
+        user = Attached(one, container)
+        await user.opened()
+        await one.start(container)
+        await user.type(b"typed\n")
+        await user.until(b"typed\n")
+        await user.vanish()
+    ended = await one.until_state(once, pb.CONTAINER_STATE_EXITED)
+    assert (ended.status.exit_code, await one.text(once)) == (4, "typed\n")
+    again = Attached(one, kept)
+    await again.opened()
+    await again.type(b"later\n")
+    assert (await again.to_end()).exit.exit_code == 0
+    assert await one.text(kept) == "typed\nlater\n"
+
+
+async def test_nothing_is_left_of_an_exec_whose_user_vanishes(one: Yard) -> None:
+    """Its input has ended, so it does. With a terminal it goes on, as with docker."""
+
+    async def requests(tty: bool) -> AsyncIterator[pb.ExecRequest]:
+        yield pb.ExecRequest(spec=pb.ExecSpec(container=container, argv=["cat"], stdin=True, tty=tty))
+        yield pb.ExecRequest(stdin=b"typed\n")
+        await asyncio.Event().wait()
+
+    async def vanish(*, tty: bool = False) -> int:
+        call = one.stub.Exec(requests(tty))
+        pid = 0
+        async for response in client.stream(call):
+            pid = pid or response.started.pid
+            if b"typed" in response.output.data:
+                break
+        call.cancel()
+        return pid
+
+    def left() -> tuple[int, int]:
+        assert one.process is not None
+        files = list(Path(f"/proc/{one.process.pid}/fd").iterdir())
+        return len(files), len(list((one.run / "containerd/c" / container).glob("**/conmon.pid")))
+
+    container = await one.create("sleep", "1000")
+    await one.start(container)
+    await execute(one, container, "true")
+    before = left()
+    pids = [await vanish() for _ in range(3)]
+    kept = await vanish(tty=True)
+    async with asyncio.timeout(20):
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            await asyncio.sleep(0.05)
+    assert Path(f"/proc/{kept}").exists()
+    os.kill(kept, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while left() > before:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_user_who_does_not_read_holds_up_nobody(one: Yard) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from beeyard.container.v1 import container_pb2 as pb
+from services.containerd.api.attach import Typist
 from services.containerd.streams import hub as hubs
 from services.containerd.streams.buffer import JOIN_BYTES_MAX, Channel, ChunkBuffer
 from services.containerd.streams.control import ControlFifo
@@ -196,6 +198,33 @@ async def test_the_death_of_the_init_lifts_the_back_pressure(
         hub.init_died()
         await asyncio.wait_for(flooding, 5)
         assert client.buffer.size_bytes > 16 << 10
+
+
+@pytest.mark.parametrize(
+    ("once", "draining", "ends"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+async def test_whose_going_ends_the_input(conmon: Conmon, once: bool, draining: bool, ends: bool) -> None:
+    hub, stopping = Hub(SystemClock()), asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.AttachContainerRequest]:
+        yield pb.AttachContainerRequest(stdin=b"typed")
+        await asyncio.Event().wait()
+
+    async def resize(_size: pb.TerminalSize) -> None:
+        pass
+
+    async def answer(typist: Typist) -> None:
+        async with typist.beside(requests()):
+            assert await conmon.read() == b"typed"
+            if draining:
+                stopping.set()
+            raise asyncio.CancelledError
+
+    async with attached(hub, conmon) as client:
+        with pytest.raises(asyncio.CancelledError):
+            await answer(Typist(hub, resize, client, b"", once=once, draining=stopping))
+        await hub.write_stdin(b"more")
+        assert await conmon.read() == (b"" if ends else b"more")
 
 
 async def test_nobody_is_connected_for_nobody(conmon: Conmon) -> None:
