@@ -5,6 +5,7 @@ They are looked up at each start: the other one may have been restarted meanwhil
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.kernel import processes, syscalls
@@ -15,7 +16,6 @@ from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from services.containerd.model.status import ProcessRef, Record, Run
     from services.containerd.runtime.layout import Layout
@@ -50,12 +50,17 @@ def network(record: Record, peer: Callable[[str], Record]) -> NetworkStatus:
 
 
 def namespaces(record: Record, peer: Callable[[str], Record]) -> dict[str, str]:
-    """Return the other namespaces that it joins, by kind."""
-    return {
+    """Return the other namespaces that it joins, by kind.
+
+    Those in which the daemon is itself are left out: who is there already need not join, and from a user namespace
+    may not.
+    """
+    paths = {
         kind: f"/proc/{_run(mode, peer).init.pid}/ns/{kind}"
         for kind, mode in record.spec.security.modes.items()
         if mode.startswith("container:")
     }
+    return {kind: path for kind, path in paths.items() if not Path(path).samefile(f"/proc/self/ns/{kind}")}
 
 
 def owners(record: Record, peer: Callable[[str], Record]) -> tuple[ProcessRef, ...]:

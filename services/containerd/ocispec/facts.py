@@ -106,7 +106,7 @@ class Placement:
     ids: IdMap | None = None
     """Of that namespace."""
     shared_namespaces: Mapping[str, str] = field(default_factory=dict)
-    """Namespace kind (pid, ipc, uts, cgroup) to the path of another container's."""
+    """Namespace kind (pid, ipc, uts, cgroup) to the path of another container's; the node's are left out."""
     hosts_path: str = ""
     resolv_conf_path: str = ""
     hostname_path: str = ""

@@ -90,15 +90,15 @@ def _namespaces(spec: ContainerSpec, placement: Placement, host: HostFacts) -> l
     namespaces: list[Section] = [{"type": "mount"}]
     if placement.netns_path is not None:
         namespaces.append(_namespace("network", placement.netns_path))
-    for kind, mode in (("pid", security.pid), ("ipc", security.ipc), ("uts", security.uts)):
-        if mode != "host":
-            namespaces.append(_namespace(kind, placement.shared_namespaces.get(kind, "")))
     if placement.user_namespace_path:
         namespaces.append(_namespace("user", placement.user_namespace_path))
     # Docker's default: on v1 the host's hierarchy is shown read-only, on v2 the container sees itself as the root.
     cgroup_mode = security.cgroupns or ("private" if host.cgroup_version == 2 else "host")
-    if cgroup_mode != "host":
-        namespaces.append(_namespace("cgroup", placement.shared_namespaces.get("cgroup", "")))
+    for kind, mode in {**security.modes, "cgroup": cgroup_mode}.items():
+        if not mode.startswith("container:"):
+            namespaces += [] if mode == "host" else [_namespace(kind, "")]
+        elif kind in placement.shared_namespaces:
+            namespaces.append(_namespace(kind, placement.shared_namespaces[kind]))
     return namespaces
 
 

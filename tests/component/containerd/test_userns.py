@@ -161,10 +161,10 @@ async def test_sharing_and_what_excludes_it(mapped: Yard) -> None:
     script = "ps | grep -c 'sleep 300'; echo 1 > /dev/shm/x; cat /sys/class/net/lo/address; hostname"
     joiner = await mapped.create(
         "sh", "-c", script + "; sleep 200", name="joiner", network="container:owner",
-        security=spec_pb2.Security(pid="container:owner", ipc="container:owner"),
+        security=spec_pb2.Security(**dict.fromkeys(("pid", "ipc", "uts", "cgroupns"), "container:owner")),
     )  # fmt: skip
     joiner_pid = await mapped.start(joiner)
-    for kind in ("user", "net", "pid", "ipc"):
+    for kind in ("user", "net", "pid", "ipc", "uts", "cgroup"):
         assert _namespace(joiner_pid, kind) == _namespace(owner_pid, kind)
     assert _namespace(joiner_pid, "mnt") != _namespace(owner_pid, "mnt")
     async with asyncio.timeout(20):

@@ -226,6 +226,8 @@ def test_namespaces() -> None:
     shared = built(replace(SPEC, security=joined), shared_namespaces=paths)
     assert kinds(shared).items() >= paths.items()
     assert "hostname" not in shared, "it is the other one's"
+    nodes = kinds(built(replace(SPEC, security=joined), shared_namespaces={"pid": paths["pid"]}))
+    assert not nodes.keys() & {"ipc", "uts", "cgroup"}, "the other one is in the node's"
 
 
 def test_a_read_only_root_leaves_nothing_to_write_to() -> None:
