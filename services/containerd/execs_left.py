@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from services.containerd.runtime.layout import Layout
     from services.kit.tasks import Supervisor
 
+LOOKS = 10
+LOOK_S = 0.5
 _log = log.get(__name__)
 
 
@@ -50,10 +52,17 @@ def clear(layout: Layout, supervisor: Supervisor) -> None:
 
 
 async def remove_when_ended(directory: Path) -> None:
-    """Remove the directory of an exec whose start was given up, when its conmon, that writes there, has ended."""
-    while fds := await asyncio.to_thread(_hold_all, str(directory)):
-        await _ended(fds)
-    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+    """Remove the directory of an exec whose start was given up, when its conmon, that writes there, has ended.
+
+    One that is just becoming conmon is found by no name for a moment, and writes after the first look.
+    """
+    for _ in range(LOOKS):
+        while fds := await asyncio.to_thread(_hold_all, str(directory)):
+            await _ended(fds)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.sleep(LOOK_S)
+        if not directory.exists():
+            return
 
 
 def _hold_all(directory: str) -> list[int]:
