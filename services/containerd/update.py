@@ -8,7 +8,7 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from services.containerd import owned
 from services.containerd.lifecycle import messages
@@ -24,7 +24,7 @@ from services.containerd.runtime import oci_cli
 from services.kit import atomic, errors, log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from services.containerd.cgroups.control import Control
     from services.containerd.lifecycle.actor import Actor
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from services.containerd.model.spec import ContainerSpec, PortBinding, RestartPolicy
     from services.containerd.neighbours.sandboxes import Sandboxes
     from services.kit.tasks import Supervisor
+
+    Make: TypeAlias = Callable[[Actor, ContainerSpec], Awaitable[tuple[str, ...]]]
+    """Makes a change in a run, and returns warnings."""
 
 _log = log.get(__name__)
 
@@ -129,20 +132,9 @@ class Updates:
         async with actor.changing:
             old = actor.record.spec
             wanted = replace(old, resources=merged(old.resources, new), restart=restart or old.restart)
-            check.check(wanted)
             resources.check(wanted.resources, self._machine.host)
-            await actor.rewrite(actor.record.name, wanted)
-            warnings: tuple[str, ...] = ()
-            try:
-                if wanted.resources != old.resources and await _runs(actor):
-                    warnings = await self._apply(actor, wanted)
-            except Exception:
-                await actor.rewrite(actor.record.name, old)
-                with _undoing(actor):
-                    await self._apply(actor, old)
-                raise
-            actor.tell(Action.UPDATE)
-            return warnings
+            differ = wanted.resources != old.resources
+            return await self._change(actor, wanted, self._apply if differ else None)
 
     async def _ports(
         self, actor: Actor, add: tuple[PortBinding, ...], remove: tuple[PortBinding, ...]
@@ -151,23 +143,32 @@ class Updates:
             old = actor.record.spec
             kept = functools.reduce(published.without, remove, old.network.ports)
             wanted = replace(old, network=replace(old.network, ports=(*kept, *add)))
-            check.check(wanted)
-            await actor.rewrite(actor.record.name, wanted)
             discarded = _DISCARDED.get(old.network.mode)
-            try:
-                if discarded is None and await _runs(actor):
-                    await self._publish(actor, wanted)
-            except Exception:
-                await actor.rewrite(actor.record.name, old)
-                with _undoing(actor):
-                    await self._publish(actor, old)
-                raise
-            actor.tell(Action.UPDATE)
+            await self._change(actor, wanted, self._publish if discarded is None else None)
             return (discarded,) if discarded is not None and add else ()
 
-    async def _publish(self, actor: Actor, spec: ContainerSpec) -> None:
+    async def _change(self, actor: Actor, wanted: ContainerSpec, make: Make | None) -> tuple[str, ...]:
+        """Record a change, and make it in the run if there is one; return warnings."""
+        check.check(wanted)
+        old = actor.record.spec
+        warnings: tuple[str, ...] = ()
+        await actor.rewrite(actor.record.name, wanted)
+        try:
+            if make is not None and await _runs(actor):
+                warnings = await make(actor, wanted)
+        except Exception:
+            await actor.rewrite(actor.record.name, old)
+            if make is not None and actor.status.phase is Phase.UP:
+                with _undoing(actor):
+                    await make(actor, old)
+            raise
+        actor.tell(Action.UPDATE)
+        return warnings
+
+    async def _publish(self, actor: Actor, spec: ContainerSpec) -> tuple[str, ...]:
         bound = await self._sandboxes.update_ports(actor.record.id, spec, actor.record.image)
         await actor.ask(lambda ask: messages.PortsChanged(ask=ask, ports=bound))
+        return ()
 
     async def _apply(self, actor: Actor, spec: ContainerSpec) -> tuple[str, ...]:
         machine = self._machine
