@@ -94,14 +94,18 @@ def close(path: Path, size_bytes_max: int, files_max: int) -> None:
 def _cut(file: Path, count: int) -> None:
     """Put a copy in the place of a file that lacks its first `count` bytes, and the rest of the line they end in."""
     copy = file.with_name(f"{file.name}.cut")  # not a number: not a file of the log
-    with file.open("rb") as source, copy.open("wb") as target:
-        source.seek(count)
-        source.readline()  # most likely not all of it
-        while (line := source.readline()) and not _ends_line(line):
-            pass
-        shutil.copyfileobj(source, target, _BLOCK_BYTES)
-    shutil.copymode(file, copy)
-    copy.replace(file)
+    try:
+        with file.open("rb") as source, copy.open("wb") as target:
+            source.seek(count)
+            source.readline()  # most likely not all of it
+            while (line := source.readline()) and not _ends_line(line):
+                pass
+            shutil.copyfileobj(source, target, _BLOCK_BYTES)
+        shutil.copymode(file, copy)
+        copy.replace(file)
+    except OSError:
+        copy.unlink(missing_ok=True)  # half a copy would only fill the disk further
+        raise
 
 
 def total_bytes(path: Path) -> int:
