@@ -27,7 +27,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
 
 
 class Contents:
-    """The contents in one directory. Blocks: for worker threads.
+    """The contents in one directory. Blocks: for worker threads, but for `drop`, which takes one system call.
 
     Args:
         directory: Where they are, best in memory. It is made, and closed to everybody but root.

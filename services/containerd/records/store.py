@@ -132,7 +132,7 @@ class Store:
             _text(record.status),
             _text(record.mounts),
         )
-        await asyncio.to_thread(self._contents.put, record.id, record.spec)
+        await self._put(record.id, record.spec)
         try:
             await self._database.write(
                 lambda connection: connection.execute(
@@ -140,7 +140,7 @@ class Store:
                 )
             )
         except (sqlite3.IntegrityError, errors.BeeyardError) as exc:
-            await asyncio.to_thread(self._contents.drop, record.id)
+            self._contents.drop(record.id)
             if isinstance(exc, errors.BeeyardError):
                 raise
             if "containers.request_id" in str(exc):
@@ -165,7 +165,7 @@ class Store:
             errors.AlreadyExists: The name is in use (NAME_IN_USE).
         """
         row = (name, _text(apart.without(spec)), container_id)
-        await asyncio.to_thread(self._contents.put, container_id, spec)
+        await self._put(container_id, spec)
 
         def write(connection: sqlite3.Connection) -> None:
             if (
@@ -186,7 +186,11 @@ class Store:
         await self._database.write(
             lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
         )
-        await asyncio.to_thread(self._contents.drop, container_id)
+        self._contents.drop(container_id)
+
+    async def _put(self, container_id: str, spec: ContainerSpec) -> None:
+        if spec.files:
+            await asyncio.to_thread(self._contents.put, container_id, spec)
 
 
 def _text(value: object) -> str:
