@@ -1,4 +1,4 @@
-"""Versions, information and disk usage of the daemons."""
+"""Versions and information of the daemons."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 
     from beeyard.swarm.v1 import control_pb2 as control
     from beeyard.system.v1 import system_pb2 as pb
+
+_COUNTS = {
+    "CONTAINERS": "Containers",
+    "CONTAINERS_RUNNING": "ContainersRunning",
+    "CONTAINERS_PAUSED": "ContainersPaused",
+    "CONTAINERS_STOPPED": "ContainersStopped",
+    "IMAGES": "Images",
+}
+_TEXTS = {
+    "STORAGE_DRIVER": "Driver",
+    "LOG_DRIVER": "LoggingDriver",
+    "CGROUP_VERSION": "CgroupVersion",
+    "DEFAULT_RUNTIME": "DefaultRuntime",
+}
+"""Facts of the daemons, and docker's names for them."""
 
 
 def component(version: pb.GetVersionResponse) -> dict[str, Any]:
@@ -101,21 +116,6 @@ def host(infos: Sequence[pb.GetInfoResponse], version: pb.GetVersionResponse | N
         # The parent of the daemons' directories: what docker calls its root.
         shown["DockerRootDir"] = directories["containerd"].rpartition("/")[0]
     return shown
-
-
-_COUNTS = {
-    "CONTAINERS": "Containers",
-    "CONTAINERS_RUNNING": "ContainersRunning",
-    "CONTAINERS_PAUSED": "ContainersPaused",
-    "CONTAINERS_STOPPED": "ContainersStopped",
-    "IMAGES": "Images",
-}
-_TEXTS = {
-    "STORAGE_DRIVER": "Driver",
-    "LOG_DRIVER": "LoggingDriver",
-    "CGROUP_VERSION": "CgroupVersion",
-    "DEFAULT_RUNTIME": "DefaultRuntime",
-}
 
 
 def swarm(state: control.GetLocalStateResponse) -> dict[str, Any]:
