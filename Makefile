@@ -26,7 +26,7 @@ demo-down: ## remove the demo without a trace
 .PHONY: test
 test: setup ## everything that must pass: gates, unit, simulation, component and system tests
 	@$(MAKE) --no-print-directory check
-	@$(PYTHON) -m pytest -q
+	@tests/run
 
 .PHONY: check
 check: lint types arch protos-check samples-check ## the gates: lint, types, architecture, fresh protos

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 SETTLE_S_MAX = 2.0
 """How long what was closed may take to disappear, on a busy machine."""
+
+settings.register_profile("unhurried", deadline=None)  # a test is no judge of time
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
