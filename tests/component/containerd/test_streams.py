@@ -280,8 +280,9 @@ async def test_logs_rotate_and_follow_over_rotations(one: Yard) -> None:
     assert files == ["ctr.log", "ctr.log.1", "ctr.log.2"]
     kept = [line.data for line in await one.logs(container)]
     assert kept == [line.data for line in followed][-len(kept) :]
-    last = [line.data for line in await one.logs(container, tail=500)]
-    assert last == [line.data for line in followed][-500:]
+    # More than one file of 16 KiB has, and less than the two that are kept whole: what is too long is cut at the end.
+    last = [line.data for line in await one.logs(container, tail=300)]
+    assert last == [line.data for line in followed][-300:]
 
 
 async def test_a_container_that_logs_nowhere(one: Yard) -> None:
