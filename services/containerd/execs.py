@@ -20,7 +20,7 @@ from services.containerd.model.status import State
 from services.containerd.ocispec import process, user
 from services.containerd.ocispec.facts import Identity
 from services.containerd.rootfs.inside import Inside
-from services.containerd.runtime import conmon_exec, oci_cli
+from services.containerd.runtime import conmon_exec, oci_cli, terminals
 from services.containerd.runtime.conmon import CreateFailed
 from services.containerd.runtime.conmon_exec import ExecProcess
 from services.containerd.slots import Slots
@@ -215,6 +215,8 @@ class Execs:
                 raise
             raise _not_executed(request.argv[0], lack) from exc
         faults.reached("exec.begun")
+        if request.tty and (monitor := conmon_exec.monitor_of(directory)) is not None:
+            terminals.never_block(monitor)
         return pid
 
     async def _until_end(

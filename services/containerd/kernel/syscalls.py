@@ -42,6 +42,7 @@ _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
 _SYS_FSMOUNT = 432
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
@@ -90,6 +91,14 @@ def setns(fd: int, kind: int) -> None:
 def syncfs(fd: int) -> None:
     """Write out everything of the file system on which an open file or directory lies."""
     _check(_libc.syncfs(fd), "syncfs")
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """Return a descriptor for the open file that another process has as `number`: what is set there holds for both."""
+    result: int = _libc.syscall(
+        ctypes.c_long(_SYS_PIDFD_GETFD), ctypes.c_int(pidfd), ctypes.c_int(number), ctypes.c_uint(0)
+    )
+    return _check(result, "pidfd_getfd")
 
 
 def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:

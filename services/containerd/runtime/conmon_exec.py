@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from services.containerd.kernel import processes
 from services.containerd.runtime import conmon
 from services.containerd.runtime.conmon import CreateFailed
 from services.containerd.runtime.spawn import leave, wait
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
+    from services.containerd.model.status import ProcessRef
     from services.containerd.runtime.flavour import Flavour
     from services.containerd.runtime.layout import Layout
     from services.containerd.runtime.spawn import Spawner
@@ -33,6 +35,7 @@ DIRECTORY = "exec"
 PROCESS_FILE = "process.json"
 LOG_FILE = "conmon.log"
 """Is there as soon as conmon may be."""
+_PID_FILE = "conmon.pid"
 
 
 def argv(
@@ -55,7 +58,7 @@ def argv(
         "-r", flavour.path,
         "-b", str(directory),
         "-p", str(directory / "pidfile"),
-        "-P", str(directory / "conmon.pid"),
+        "-P", str(directory / _PID_FILE),
         "-l", "none",
         "--full-attach",
         "--log-level", "error",
@@ -79,6 +82,15 @@ def directory_of(arguments: Sequence[str]) -> str | None:
         return arguments[arguments.index("-b") + 1]
     except (ValueError, IndexError):
         return None
+
+
+def monitor_of(directory: Path) -> ProcessRef | None:
+    """Return the conmon of an exec that has begun, None if it has ended."""
+    try:
+        pid = int((directory / _PID_FILE).read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return processes.reference(pid)
 
 
 class ExecProcess:

@@ -146,6 +146,85 @@ async def test_terminal_size_detach_and_return(each: Yard) -> None:
     assert each.remains() == []
 
 
+_PASTED = b"".join(
+    b"%06d\n" % number for number in range(100_000)
+)  # more than a terminal and all sockets take
+
+
+async def test_much_is_pasted_into_a_terminal(each: Yard) -> None:
+    """What is read comes back whole, of a container's process and of a further one."""
+    container = await each.create("sh", "-c", "stty raw -echo; echo go; cat", tty=True, open_stdin=True)
+    user = Attached(each, container)
+    await user.opened()
+    await each.start(container)
+    await user.until(b"go")
+
+    async def requests() -> AsyncIterator[pb.ExecRequest]:
+        argv = ["sh", "-c", f"stty raw -echo; echo go; head -c {len(_PASTED)}"]
+        yield pb.ExecRequest(spec=pb.ExecSpec(container=container, argv=argv, stdin=True, tty=True))
+        await going.wait()
+        for start in range(0, len(_PASTED), 10_000):
+            yield pb.ExecRequest(stdin=_PASTED[start : start + 10_000])
+        await asyncio.Event().wait()
+
+    going = asyncio.Event()
+    output = b""
+    async with asyncio.timeout(30):
+        async for response in client.stream(each.stub.Exec(requests())):
+            output += response.output.data
+            if b"go" in output:
+                going.set()
+    assert output.removeprefix(b"go\n") == _PASTED
+
+    async def paste() -> None:
+        for start in range(0, len(_PASTED), 10_000):
+            await user.type(_PASTED[start : start + 10_000])
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(paste())
+        await user.until(_PASTED[-7:])
+    assert user.output.removeprefix(b"go\n") == _PASTED
+    await user.leave()
+
+
+async def test_what_a_terminal_shows_comes_though_its_input_is_not_read(each: Yard) -> None:
+    """And its end too, of a container's process and of a further one."""
+    ticking = ["sh", "-c", "stty raw -echo; while :; do echo tick; sleep 0.1; done"]
+    container = await each.create(*ticking, tty=True, open_stdin=True)
+    user = Attached(each, container)
+    await user.opened()
+    await each.start(container)
+    await user.until(b"tick")
+
+    async def requests() -> AsyncIterator[pb.ExecRequest]:
+        yield pb.ExecRequest(spec=pb.ExecSpec(container=container, argv=ticking, stdin=True, tty=True))
+        for start in range(0, 200_000, 10_000):
+            yield pb.ExecRequest(stdin=_PASTED[start : start + 10_000])
+        pasted.set()
+        await asyncio.Event().wait()
+
+    pasted = asyncio.Event()
+    ticks, pid, ended = 0, 0, pb.ExecResponse()
+    async with asyncio.timeout(30):
+        async for response in client.stream(each.stub.Exec(requests())):
+            pid = pid or response.started.pid
+            ended = response
+            if pasted.is_set() and ticks < 20:
+                ticks += response.output.data.count(b"tick")
+                if ticks >= 20:
+                    os.kill(pid, signal.SIGKILL)
+    assert ended.exit.exit_code == 137
+
+    for start in range(0, 200_000, 10_000):
+        await user.type(_PASTED[start : start + 10_000])
+    await asyncio.sleep(1)
+    user.output.clear()
+    async with asyncio.timeout(20):
+        await user.until(b"tick\n" * 20)
+        await client.call(each.stub.KillContainer(pb.KillContainerRequest(container=container)))
+        assert (await user.to_end()).exit.exit_code == 137
+
+
 async def test_two_users_see_the_same(one: Yard) -> None:
     container = await one.create("sh", "-c", "read line; echo got $line; exit 0", open_stdin=True)
     users = [Attached(one, container) for _ in range(2)]
