@@ -100,6 +100,22 @@ async def test_detached_and_the_end_of_the_container(one: Yard) -> None:
     assert one.remains() == []
 
 
+async def test_the_container_ends_under_starts(each: Yard) -> None:
+    """Runtime and conmon fail in a dozen ways then, or without a word: it is one error for all of them."""
+    for kills in range(6):
+        container = await sleeper(each)
+        starts = [
+            asyncio.ensure_future(execute(each, container, "true", tty=tty)) for tty in (False, True) * 2
+        ]
+        await asyncio.sleep(0.01 * (kills + 1))
+        await client.call(each.stub.KillContainer(pb.KillContainerRequest(container=container)))
+        for failed in await asyncio.gather(*starts, return_exceptions=True):
+            if isinstance(failed, BaseException):
+                assert isinstance(failed, errors.FailedPrecondition), failed
+                assert failed.reason == "CONTAINER_NOT_RUNNING", failed
+        await each.remove(container)
+
+
 async def test_after_a_restart_of_the_daemon(own: Yard) -> None:
     container = await sleeper(own)
     await execute(own, container, "sleep", "1000", detach=True)
