@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,9 +177,11 @@ def _give(directory: str, ids: IdMap) -> None:
 
 
 def _mount_overlay(mount: RootMount, target: Path) -> None:
-    """Use the new mount calls, which take 500 layers; before Linux 6.8 they lack `lowerdir+`: one string of options."""
-    overlay = syscalls.FileSystem("overlay")
-    try:
+    """Use the new mount calls, which take 500 layers, where they take them one by one."""
+    if not _takes_layers_one_by_one():
+        _mount_overlay_classic(mount, target)
+        return
+    with contextlib.closing(syscalls.FileSystem("overlay")) as overlay:
         for lower in mount.lower_dirs:
             overlay.set("lowerdir+", lower)
         if mount.upper_dir:
@@ -192,24 +195,51 @@ def _mount_overlay(mount: RootMount, target: Path) -> None:
                 overlay.set_flag(option)
         attributes = syscalls.MS_RDONLY if "ro" in mount.options or not mount.upper_dir else 0
         overlay.mount(target, attributes)
+
+
+@functools.cache
+def _takes_layers_one_by_one() -> bool:
+    """Whether overlay knows `lowerdir+`: since Linux 6.8. Asked once: those before log every attempt."""
+    try:
+        with contextlib.closing(syscalls.FileSystem("overlay")) as overlay:
+            overlay.set("lowerdir+", "/")
     except OSError as exc:
         if exc.errno not in _NO_SUCH_CALL:
             raise
-        _mount_overlay_classic(mount, target, exc)
-    finally:
-        overlay.close()
+        return False
+    return True
 
 
-def _mount_overlay_classic(mount: RootMount, target: Path, reason: OSError) -> None:
-    options = [f"lowerdir={':'.join(_escape(lower) for lower in mount.lower_dirs)}"]
+def _mount_overlay_classic(mount: RootMount, target: Path) -> None:
+    """Put all options into one string, which has to fit into a page: with their paths, some 60 layers do.
+
+    More are named by descriptors: 127, as many as an image of docker's may have, take half a page.
+    """
+    options = []
     if mount.upper_dir:
         options += [f"upperdir={mount.upper_dir}", f"workdir={mount.work_dir}"]
     options += [option for option in mount.options if option not in _FLAGS]
-    text = ",".join(options)
-    if len(text.encode()) > _PAGE_BYTES:
-        raise reason
     flags = _flags(mount.options) | (0 if mount.upper_dir else syscalls.MS_RDONLY)
-    syscalls.mount("overlay", target, "overlay", flags, text)
+    with contextlib.ExitStack() as opened:
+        lowers = [_escape(lower) for lower in mount.lower_dirs]
+        if len(",".join([_lowerdir(lowers), *options]).encode()) > _PAGE_BYTES:
+            lowers = []
+            for lower in mount.lower_dirs:
+                fd = os.open(lower, os.O_PATH | os.O_CLOEXEC)
+                opened.callback(os.close, fd)
+                lowers.append(f"/proc/self/fd/{fd}")
+        text = ",".join([_lowerdir(lowers), *options])
+        if len(text.encode()) > _PAGE_BYTES:
+            raise errors.Unsupported(
+                f"the image has {len(lowers)} layers: before version 6.8 the kernel cannot mount so many;"
+                " build it with fewer",
+                reason="TOO_MANY_LAYERS",
+            )
+        syscalls.mount("overlay", target, "overlay", flags, text)
+
+
+def _lowerdir(lowers: Sequence[str]) -> str:
+    return f"lowerdir={':'.join(lowers)}"
 
 
 def _escape(path: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.containerd.kernel import syscalls
 from services.containerd.model.spec import Device, DeviceLimit, InlineFile, Mount, MountKind, Resources
 from services.containerd.rootfs import binds, devices, mounting
 from services.containerd.rootfs.inside import TEXT_BYTES_MAX, Inside
@@ -153,3 +154,47 @@ def test_mounts_come_and_go(tmp_path: Path) -> None:
     assert not [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line
     ]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["new", "before 6.8"])
+def test_as_many_layers_as_an_image_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_by_one: bool
+) -> None:
+    """Their paths together take more than the page that mount(2) has for options."""
+    layers = [tmp_path / f"{number:060}" for number in range(127)]
+    for layer in layers:
+        layer.mkdir()
+        (layer / layer.name).write_text(layer.name)
+    (tmp_path / "upper").mkdir()
+    (tmp_path / "work").mkdir()
+    root = tmp_path / "root"
+    root.mkdir()
+    wanted = mounting.RootMount(
+        kind="overlay",
+        lower_dirs=tuple(map(str, layers)),
+        upper_dir=str(tmp_path / "upper"),
+        work_dir=str(tmp_path / "work"),
+    )
+    if not one_by_one:
+        monkeypatch.setattr(mounting, "_takes_layers_one_by_one", lambda: False)
+    mounting.mount_root([wanted], root)
+    try:
+        assert {entry.read_text() for entry in root.iterdir()} == {layer.name for layer in layers}
+        (root / "new").touch()
+    finally:
+        syscalls.umount(root)
+    assert (tmp_path / "upper/new").exists()
+
+
+@pytest.mark.root
+def test_more_layers_than_an_old_kernel_can_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [tmp_path / f"{number:060}" for number in range(300)]
+    for layer in layers:
+        layer.mkdir()
+    monkeypatch.setattr(mounting, "_takes_layers_one_by_one", lambda: False)
+    with pytest.raises(errors.Unsupported) as refused:
+        mounting.mount_root(
+            [mounting.RootMount(kind="overlay", lower_dirs=tuple(map(str, layers)))], tmp_path
+        )
+    assert refused.value.reason == "TOO_MANY_LAYERS"
