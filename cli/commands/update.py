@@ -12,7 +12,7 @@ from cli import api, complete
 from cli.command import command, for_each_at_once, with_session
 from cli.errors import invalid
 from cli.specs import container, limits, ports
-from cli.specs.options import add, many, number, text
+from cli.specs.options import add, many, measure, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +28,12 @@ _OPTIONS = [
     number("--cpu-rt-period", help="Limit the CPU real-time period in microseconds"),
     number("--cpu-rt-runtime", help="Limit the CPU real-time runtime in microseconds"),
     number("-c", "--cpu-shares", help="CPU shares (relative weight)"),
-    text("--cpus", metavar="decimal", help="Number of CPUs"),
+    measure("--cpus", metavar="decimal", help="Number of CPUs"),
     text("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
     text("--cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)"),
-    text("-m", "--memory", metavar="bytes", help="Memory limit"),
-    text("--memory-reservation", metavar="bytes", help="Memory soft limit"),
-    text("--memory-swap", metavar="bytes", help="Memory plus swap: '-1' to enable unlimited swap"),
+    measure("-m", "--memory", help="Memory limit"),
+    measure("--memory-reservation", help="Memory soft limit"),
+    measure("--memory-swap", help="Memory plus swap: '-1' to enable unlimited swap"),
     number("--pids-limit", help="Tune container pids limit (set -1 for unlimited)"),
     many("--publish-add", help="Publish a further port to the host, without a restart"),
     many("--publish-rm", help="Publish a port no longer (as given to --publish)"),

@@ -118,18 +118,20 @@ def parse_restart(text: str) -> pb.RestartPolicy:
         )
     if not separator:
         return pb.RestartPolicy(condition=_RESTARTS[name])
-    retries = values.whole(count, "--restart: maximum retry count")
+    retries = values.whole(count or "0", "--restart: maximum retry count")
     if name != "on-failure" and retries:
         raise values.invalid(f"--restart {text!r}: maximum retry count can only be used with on-failure")
     return pb.RestartPolicy(condition=_RESTARTS[name], max_retries=retries)
 
 
 def check_pull(policy: str) -> str:
-    """Return a --pull value.
+    """Return a --pull value; empty is the default.
 
     Raises:
         errors.Invalid: It is none.
     """
+    if not policy:
+        return "missing"
     if policy not in _PULLS:
         raise values.invalid(f'--pull {policy!r}: must be one of "always", "missing" or "never"')
     return policy

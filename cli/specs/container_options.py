@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.specs.options import Option, add, many, number, switch, text
+from cli.specs.options import Option, add, many, measure, number, switch, text
 
 ALIASES = {"--net": "--network", "--net-alias": "--network-alias", "--dns-opt": "--dns-option"}
 """Docker's old names."""
@@ -65,7 +65,7 @@ _NETWORK: list[Option] = [
 _STORAGE: list[Option] = [
     many("--mount", metavar="mount", help="Attach a filesystem mount to the container"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
-    text("--shm-size", metavar="bytes", help="Size of /dev/shm (64m)"),
+    measure("--shm-size", help="Size of /dev/shm (64m)"),
     many("--storage-opt", help="Storage driver options for the container"),
     many("--tmpfs", help="Mount a tmpfs directory"),
     many("-v", "--volume", help="Bind mount a volume"),
@@ -83,16 +83,16 @@ _LIMITS: list[Option] = [
     number("--cpu-rt-period", help="Limit CPU real-time period in microseconds"),
     number("--cpu-rt-runtime", help="Limit CPU real-time runtime in microseconds"),
     number("-c", "--cpu-shares", help="CPU shares (relative weight)"),
-    text("--cpus", metavar="decimal", help="Number of CPUs"),
+    measure("--cpus", metavar="decimal", help="Number of CPUs"),
     text("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
     text("--cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)"),
     many("--device-read-bps", help="Limit read rate (bytes per second) from a device"),
     many("--device-read-iops", help="Limit read rate (IO per second) from a device"),
     many("--device-write-bps", help="Limit write rate (bytes per second) to a device"),
     many("--device-write-iops", help="Limit write rate (IO per second) to a device"),
-    text("-m", "--memory", metavar="bytes", help="Memory limit"),
-    text("--memory-reservation", metavar="bytes", help="Memory soft limit"),
-    text("--memory-swap", metavar="bytes", help="Memory plus swap: '-1' to enable unlimited swap"),
+    measure("-m", "--memory", help="Memory limit"),
+    measure("--memory-reservation", help="Memory soft limit"),
+    measure("--memory-swap", help="Memory plus swap: '-1' to enable unlimited swap"),
     number("--memory-swappiness", help="Tune container memory swappiness (0 to 100)"),
     switch("--oom-kill-disable", help="Disable OOM Killer"),
     number("--oom-score-adj", help="Tune host's OOM preferences (-1000 to 1000)"),

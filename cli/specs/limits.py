@@ -80,21 +80,21 @@ def parse_ulimit(text: str) -> pb.Ulimit:
     Raises:
         errors.Invalid: It is malformed, or the soft limit is above the hard one.
     """
-    name, given = values.key_value(text, "--ulimit")
+    name, separator, given = text.partition("=")
+    if not name or not separator:
+        raise values.invalid(f"--ulimit {text!r}: give NAME=SOFT[:HARD]")
     soft, separator, hard = given.partition(":")
-    first = _ulimit_value(soft)
-    second = _ulimit_value(hard) if separator else first
+    first = _ulimit_value(soft, text)
+    second = _ulimit_value(hard, text) if separator else first
     if second != -1 and (first > second or first == -1):
         raise values.invalid(f"--ulimit {text!r}: the soft limit is above the hard limit")
     return pb.Ulimit(name=name, soft=first, hard=second)
 
 
-def _ulimit_value(text: str) -> int:
-    return (
-        -1
-        if text in ("-1", "unlimited")
-        else values.whole(text, "--ulimit NAME=SOFT[:HARD]", most=values.INT64_MAX)
-    )
+def _ulimit_value(number: str, text: str) -> int:
+    if number in ("-1", "unlimited"):
+        return -1
+    return values.whole(number, f"--ulimit {text!r}:", most=values.INT64_MAX)
 
 
 def _weight(value: int, option: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from cli.specs.values import INT64_MAX
 
@@ -55,6 +56,17 @@ def add(options: Sequence[Option]) -> Callable[[F], F]:
 def text(*names: str, help: str, metavar: str = "string", default: str | None = "") -> Option:  # noqa: A002
     """An option with one value; empty if not given."""
     return click.option(*names, metavar=metavar, default=default, help=help)
+
+
+def measure(*names: str, help: str, metavar: str = "bytes") -> Option:  # noqa: A002
+    """An option with a size or a number; empty if not given. An empty value is none: it would lift a limit unseen."""
+
+    def present(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        if not value and param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise click.BadParameter("the value is empty", ctx, param)
+        return value
+
+    return click.option(*names, metavar=metavar, default="", callback=present, help=help)
 
 
 def many(*names: str, help: str, metavar: str = "list") -> Option:  # noqa: A002

@@ -71,6 +71,7 @@ def parse_container(text: str) -> container.PortBinding:
     if "=" in text:
         return _container_long(text)
     address, outside, inside, protocol = _split(text)
+    _check_address(address, text)
     first, last = _port_range(inside, text)
     host_first, host_last = _port_range(outside, text) if outside else (0, 0)
     if outside and host_last - host_first != last - first and first != last:
@@ -83,6 +84,17 @@ def parse_container(text: str) -> container.PortBinding:
         container_port_end=last if last != first else 0,
         protocol=protocol,
     )
+
+
+def _check_address(address: str, whole: str) -> None:
+    if not address:
+        return
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise invalid(f"--publish {whole!r}: {address!r} is not an IP address") from None
 
 
 def _container_long(text: str) -> container.PortBinding:

@@ -154,6 +154,8 @@ def file_entries(path: str, option: str) -> list[str]:
     """
     from pathlib import Path
 
+    if not path:
+        raise invalid(f"{option} '': give the name of a file")
     try:
         data = Path(path).read_bytes()
         text = data.decode("utf-8-sig")

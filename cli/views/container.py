@@ -97,8 +97,10 @@ def image(container: pb.Container, *, full: bool) -> str:
 
 
 def command(container: pb.Container, *, full: bool) -> str:
-    """Quote the command that runs."""
-    return json.dumps(shorten(" ".join(container.argv), COMMAND_WIDTH, full=full), ensure_ascii=False)
+    """Quote the command that runs; an argument with spaces is seen to be one."""
+    program, arguments = container.argv[:1], container.argv[1:]
+    words = [*program, *(f"'{word}'" if " " in word else word for word in arguments)]
+    return json.dumps(shorten(" ".join(words), COMMAND_WIDTH, full=full), ensure_ascii=False)
 
 
 def networks(container: pb.Container) -> list[str]:

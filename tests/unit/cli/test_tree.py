@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from cli import reference, tree
+from cli import app, reference, tree
 from cli.app import PROGRAM, LazyGroup
 from cli.version import VERSION
 
@@ -56,8 +56,15 @@ def test_short_forms_are_the_long_ones() -> None:
         "load": "image load", "events": "system events", "info": "system info", "tag": "image tag",
     }.items():  # fmt: skip
         assert by_words[short] is by_words[long]
-    assert by_words["container list"] is by_words["container ls"]
+    assert by_words["container list"] is by_words["container ps"] is by_words["container ls"]
     assert by_words["service remove"] is by_words["service rm"]
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["help", "container", "rm"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: {PROGRAM} container rm [OPTIONS] CONTAINER...")
+    assert app.run(["help", "rm", "more"]) == 1
+    assert capsys.readouterr().err == "Error: unknown help topic: rm more\n"
 
 
 def test_docker_s_commands_are_there() -> None:

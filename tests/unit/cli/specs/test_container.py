@@ -165,7 +165,14 @@ def test_the_command_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize(
     ("text", "condition", "retries"),
-    [("no", 1, 0), ("on-failure", 2, 0), ("on-failure:5", 2, 5), ("always", 3, 0), ("unless-stopped", 4, 0)],
+    [
+        ("no", 1, 0),
+        ("on-failure", 2, 0),
+        ("on-failure:5", 2, 5),
+        ("on-failure:", 2, 0),
+        ("always", 3, 0),
+        ("unless-stopped", 4, 0),
+    ],
 )
 def test_restart_policies(text: str, condition: int, retries: int) -> None:
     policy = run_spec(f"--restart {text} img").restart
@@ -190,14 +197,17 @@ def test_restart_policies(text: str, condition: int, retries: int) -> None:
         ("--blkio-weight 5", "must be 0, or between 10 and 1000"),
         ("--device-read-bps sda:1", "give a device's path"),
         ("--ulimit nofile=2:1", "above the hard limit"),
-        ("--ulimit nofile", "give a whole number"),
+        ("--ulimit nofile", "'nofile': give NAME=SOFT[:HARD]"),
+        ("--ulimit nofile=many", "'nofile=many': 'many': give a whole number"),
         ("-p 99999:80", "not within 1-65535"),
         ("-p 80-81:80-82", "differ in length"),
         ("-p 80/icmp", "use tcp, udp, sctp"),
+        ("-p 1.2.3.4.5:80:80", "'1.2.3.4.5' is not an IP address"),
         ("--expose x", "no port or range"),
         ("-e =x", "give NAME=value"),
         ("-l =x", "give key=value"),
         ("--env-file /no/such/file", "No such file"),
+        ("--env-file ''", "give the name of a file"),
         ("--add-host a", "bad format for add-host"),
         ("--add-host a:nothere", "not an IP address"),
         ("--dns nothere", "not an IP address"),
@@ -244,6 +254,16 @@ def test_says_what_is_wrong(line: str, complaint: str) -> None:
     with pytest.raises(errors.Invalid) as caught:
         run_spec(f"{line} img")
     assert complaint in caught.value.message
+
+
+@pytest.mark.parametrize("option", ["-m", "--memory-swap", "--memory-reservation", "--shm-size", "--cpus"])
+def test_an_empty_limit_lifts_none(option: str) -> None:
+    with pytest.raises(click.UsageError, match="the value is empty"):
+        run_spec(f"{option} '' img")
+
+
+def test_an_empty_pull_is_the_default() -> None:
+    assert container.check_pull("") == "missing"
 
 
 def test_files_of_variables_labels_and_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
