@@ -22,7 +22,6 @@ from services.containerd.cgroups.control import Control
 from services.containerd.checkpoint.making import Checkpointer
 from services.containerd.checkpoint.support import Support
 from services.containerd.engine import Engine
-from services.containerd.events import Events
 from services.containerd.execs import Execs
 from services.containerd.files.containers import ContainerFiles
 from services.containerd.files.transfers import Transfers
@@ -54,6 +53,7 @@ from services.containerd.volumes.mounts import ContainerMounts
 from services.containerd.volumes.store import VolumeStore
 from services.containerd.volumes.volumes import Volumes
 from services.kit import errors, log, subproc, system
+from services.kit.events import History
 from services.kit.rpc.server import RpcServer
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
         store = await Store.open(machine.layout.database, machine.layout.contents)
         stack.push_async_callback(store.close)
 
-        events = Events()
+        events = History()
         watcher = Watcher(
             machine.layout,
             ended=lambda container_id, event: _tell_end(engine, container_id, event),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from services.containerd.cgroups.hierarchy import Hierarchies
     from services.containerd.checkpoint.support import Support
     from services.containerd.engine import Engine
-    from services.containerd.events import Events
     from services.containerd.execs import Execs
     from services.containerd.files.containers import ContainerFiles
     from services.containerd.lifecycle.actor import Actor
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from services.containerd.model.status import Record
     from services.containerd.neighbours.images import Images
     from services.containerd.update import Updates
+    from services.kit.events import History
     from services.kit.rpc.types import Context
     from services.kit.seams import Clock
 
@@ -58,7 +58,7 @@ class Parts:
     updates: Updates
     machine: Machine
     images: Images
-    events: Events
+    events: History
     hierarchies: Hierarchies
     control: Control
     files: ContainerFiles

@@ -48,6 +48,7 @@ class Files:
                         if isinstance(part, Stat)
                         else pb.CopyOutResponse(chunk=part)
                     )
+        actor.tell(Action.ARCHIVE_PATH)
 
     async def copy_in(self, requests: AsyncIterator[pb.CopyInRequest]) -> pb.CopyInResponse:
         """Unpack what comes."""
@@ -64,6 +65,7 @@ class Files:
                 keep_owner=wanted.archive,
                 refuse_other_kind=wanted.no_overwrite_dir_non_dir,
             )
+        actor.tell(Action.EXTRACT_TO_DIR)
         return pb.CopyInResponse()
 
     async def export(self, request: pb.ExportContainerRequest) -> AsyncIterator[pb.ExportContainerResponse]:

@@ -1,4 +1,4 @@
-"""Docker's filters of `ps`, `events` and `prune`. Pure.
+"""Docker's filters of `ps` and `prune`. Pure.
 
 The values of one key are alternatives, different keys all have to hold; a key that is not known is an error, never
 ignored.
@@ -18,7 +18,6 @@ from services.kit.pattern import compiled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from services.containerd.model.events import ContainerEvent
     from services.containerd.model.status import Record
 
 PORT_DIGITS_MAX = 5
@@ -61,37 +60,6 @@ def matches_prune(record: Record, filters: Mapping[str, tuple[str, ...]], now: d
         if not fits:
             return False
     return True
-
-
-def matches_event(event: ContainerEvent, filters: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether an event is among those that the filters of `events` ask for."""
-    attributes = event.attributes
-    for key, values in filters.items():
-        match key:
-            case "container":
-                fits = any(_is_container(event, value) for value in values)
-            case "event":
-                words = event.words  # "health_status: healthy" is also asked for as "health_status"
-                fits = words in values or words.partition(":")[0] in values
-            case "image":
-                fits = attributes.get("image") in values
-            case "label":
-                fits = any(_has_label(attributes, value) for value in values)
-            case "type":
-                fits = event.type in values
-            case "volume":
-                fits = event.type == "volume" and event.id in values
-            case "daemon" | "network" | "node" | "plugin" | "scope" | "secret" | "service" | "config":
-                fits = False
-            case _:
-                raise _invalid(f"unknown filter {key!r}")
-        if not fits:
-            return False
-    return True
-
-
-def _is_container(event: ContainerEvent, value: str) -> bool:
-    return event.type == "container" and (event.id.startswith(value) or event.attributes.get("name") == value)
 
 
 def _ancestor(record: Record, value: str, _find: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,18 +17,18 @@ from services.containerd.logs.journal import JournalReader
 from services.containerd.logs.reader import Reader, Selection
 from services.containerd.model.status import Phase, State
 from services.containerd.ocispec import resolve
-from services.kit import errors
+from services.kit import errors, events
 from services.kit.watch import Resync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from services.containerd.engine import Engine
-    from services.containerd.events import Events
     from services.containerd.lifecycle.actor import Actor, Exit
     from services.containerd.lifecycle.bring_up import Machine
     from services.containerd.logs.format import Line
     from services.containerd.model.status import Status
+    from services.kit.events import History
     from services.kit.seams import Clock
 
 LINES_PER_MESSAGE_MAX = 1_000
@@ -40,7 +41,7 @@ _NOT_RUNNING = frozenset({State.CREATED, State.EXITED, State.DEAD, State.REMOVIN
 class Following:
     """Streams what becomes of containers."""
 
-    def __init__(self, engine: Engine, machine: Machine, events: Events, clock: Clock) -> None:
+    def __init__(self, engine: Engine, machine: Machine, events: History, clock: Clock) -> None:
         self._engine = engine
         self._machine = machine
         self._events = events
@@ -115,32 +116,21 @@ class Following:
 
     async def events(self, request: pb.WatchEventsRequest) -> AsyncIterator[pb.WatchEventsResponse]:
         """Yield the kept past, then what happens."""
-        wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
-        until_s = request.until.ToNanoseconds() / 1e9 if request.HasField("until") else None
-        async with self._events.live.subscribe() as live:
-            past = (
-                self._events.past()
-            )  # nothing was awaited since the subscription began: no gap and no repetition
-            if request.HasField("since"):
-                since = request.since.ToNanoseconds() / 1e9
-                for item in past:
-                    inside = item.at.timestamp() >= since and (
-                        until_s is None or item.at.timestamp() <= until_s
-                    )
-                    if inside and filters.matches_event(item, wanted):
+        selection = events.Selection(
+            since_s=_nanoseconds(request.since) / 1e9 if request.HasField("since") else None,
+            until_s=_nanoseconds(request.until) / 1e9 if request.HasField("until") else None,
+            filters=filters.from_lists((key, value.values) for key, value in request.filters.items()),
+        )
+        async with contextlib.aclosing(self._events.watch(selection, self._clock)) as items:
+            async for item in items:
+                match item:
+                    case events.Event():
                         yield pb.WatchEventsResponse(event=status_to_pb.event(item))
-            try:
-                async with asyncio.timeout(self._left(until_s)):
-                    async for item_or_gap in live:
-                        if isinstance(item_or_gap, Resync):
-                            yield pb.WatchEventsResponse(resync=pb.Resync())
-                        elif filters.matches_event(item_or_gap, wanted):
-                            yield pb.WatchEventsResponse(event=status_to_pb.event(item_or_gap))
-            except TimeoutError:
-                return
-
-    def _left(self, until_s: float | None) -> float | None:
-        return None if until_s is None else max(until_s - self._clock.now().timestamp(), 0.0)
+                    case Resync():
+                        yield pb.WatchEventsResponse(resync=pb.Resync())
+                    case events.Live():
+                        if request.mark_live:
+                            yield pb.WatchEventsResponse(live=pb.Live())
 
 
 def is_over(status: Status) -> bool:

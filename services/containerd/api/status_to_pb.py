@@ -16,10 +16,10 @@ from services.containerd.volumes.core.volume import LOCAL
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.containerd.model.events import ContainerEvent
     from services.containerd.model.mounts import MountPoint
     from services.containerd.model.status import Health, NetworkStatus, Record
     from services.containerd.runtime.layout import Layout
+    from services.kit.events import Event
 
 _STATES = {
     State.CREATED: container_pb2.CONTAINER_STATE_CREATED,
@@ -87,12 +87,12 @@ def _mount_point(point: MountPoint, layout: Layout) -> container_pb2.MountPoint:
     )
 
 
-def event(item: ContainerEvent) -> container_pb2.Event:
+def event(item: Event) -> container_pb2.Event:
     """Return an event."""
     return container_pb2.Event(
         time=timestamp(item.at),
         type=item.type,
-        action=item.words,
+        action=item.action,
         id=item.id,
         attributes=dict(item.attributes),
     )

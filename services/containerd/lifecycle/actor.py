@@ -18,10 +18,10 @@ from services.containerd.lifecycle import faults, messages, refusals
 from services.containerd.lifecycle.core import Automaton
 from services.containerd.lifecycle.messages import Failure
 from services.containerd.lifecycle.work import BringUpError
-from services.containerd.model.events import Action, ContainerEvent
+from services.containerd.model.events import Action, words
 from services.containerd.model.spec import HealthAction
 from services.containerd.model.status import Phase, State
-from services.kit import errors, log, tasks
+from services.kit import errors, events, log, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -64,7 +64,7 @@ class Surroundings:
     watcher: Watcher
     supervisor: Supervisor
     clock: Clock
-    publish: Callable[[ContainerEvent], None]
+    publish: Callable[[events.Event], None]
     forget: Callable[[str], None]
     """Called when a container is gone."""
     default_runtime: str
@@ -169,11 +169,11 @@ class Actor:
         """Publish an event about it; `detail` goes with the action's name."""
         labels = {**self.record.image.labels, **self.record.spec.labels}
         self._around.publish(
-            ContainerEvent(
+            events.Event(
                 at=self._around.clock.now(),
-                action=action,
+                type="container",
+                action=words(action, detail[:DETAIL_CHARS_MAX]),
                 id=self.record.id,
-                detail=detail[:DETAIL_CHARS_MAX],
                 attributes={
                     **labels,
                     "name": self.record.name,

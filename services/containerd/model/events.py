@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
 
 
 class Action(StrEnum):
@@ -32,6 +26,8 @@ class Action(StrEnum):
     COMMIT = "commit"
     CHECKPOINT = "checkpoint"
     EXPORT = "export"
+    ARCHIVE_PATH = "archive-path"
+    EXTRACT_TO_DIR = "extract-to-dir"
     DESTROY = "destroy"
     MOUNT = "mount"
     UNMOUNT = "unmount"
@@ -43,22 +39,6 @@ class Action(StrEnum):
     UNHEALTHY = "health_status: unhealthy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerEvent:
-    """One thing that happened to one container or volume."""
-
-    at: datetime
-    action: Action
-    id: str
-    """The id of a container, the name of a volume."""
-    type: str = "container"
-    """"container" or "volume"."""
-    detail: str = ""
-    """Belongs to the action's name in Docker's events: the command line of an exec."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    """name, image and the labels, and what belongs to the action: exitCode, signal, oldName."""
-
-    @property
-    def words(self) -> str:
-        """The action as Docker words it: "exec_create: sh -c true"."""
-        return f"{self.action}: {self.detail}" if self.detail else self.action.value
+def words(action: Action, detail: str) -> str:
+    """Return an action as Docker words it, with what belongs to its name: "exec_create: sh -c true"."""
+    return f"{action}: {detail}" if detail else action.value

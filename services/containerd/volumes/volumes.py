@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from services.containerd.lifecycle import faults
 from services.containerd.model import mounts
-from services.containerd.model.events import Action, ContainerEvent
+from services.containerd.model.events import Action
 from services.containerd.model.status import Phase
 from services.containerd.volumes.core import filters, volume
 from services.containerd.volumes.core.volume import Stage, Volume, Wanted
 from services.kit import errors, log
+from services.kit.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -53,7 +54,7 @@ class Volumes:
         driver: LocalDriver,
         *,
         users: Callable[[], Iterable[Record]],
-        publish: Callable[[ContainerEvent], None],
+        publish: Callable[[Event], None],
         clock: Clock,
         new_id: NewId,
     ) -> None:
@@ -208,7 +209,7 @@ class Volumes:
     def tell(self, about: Volume, action: Action, **attributes: str) -> None:
         """Publish an event about a volume."""
         self._publish(
-            ContainerEvent(
+            Event(
                 at=self._clock.now(),
                 action=action,
                 id=about.name,
@@ -225,7 +226,7 @@ class Volumes:
     def tell_pruned(self, reclaimed_bytes: int) -> None:
         """Publish the end of a prune, as Docker does."""
         self._publish(
-            ContainerEvent(
+            Event(
                 at=self._clock.now(),
                 action=Action.PRUNE,
                 id="",

@@ -157,6 +157,11 @@ async def test_a_tree_comes_out_as_it_went_in(one: Yard, state: str) -> None:
     assert set(unpack((await take(one, container, "/tmp/t/."))[1])) == {
         name.replace("t", ".", 1) if name == "t" else "." + name[1:] for name in found
     }
+    request = pb.WatchEventsRequest(filters={"container": {"values": [container]}})
+    request.since.FromSeconds(1)
+    request.until.GetCurrentTime()
+    told = [item.event.action async for item in client.stream(one.stub.WatchEvents(request))]
+    assert [action for action in told if "-" in action][:2] == ["extract-to-dir", "archive-path"]
 
 
 async def test_what_cannot_be_is_told(one: Yard) -> None:

@@ -198,16 +198,18 @@ async def test_events_past_and_live(one: Yard) -> None:
     container, _ = await one.run_to_end("true", name="seen", labels={"k": "v"})
     await one.remove(container)
     call = one.stub.WatchEvents(
-        pb.WatchEventsRequest(since={"seconds": 1}, filters={"container": {"values": ["seen"]}})
+        pb.WatchEventsRequest(
+            since={"seconds": 1}, filters={"container": {"values": ["seen"]}}, mark_live=True
+        )
     )
     actions = []
     async for response in client.stream(call):
+        if response.HasField("live"):
+            break
         actions.append(response.event.action)
         if response.event.action == "die":
             assert response.event.attributes["exitCode"] == "0"
             assert response.event.attributes["k"] == "v"
-        if response.event.action == "destroy":
-            break
     assert actions == ["create", "start", "die", "destroy"]
     call.cancel()
 

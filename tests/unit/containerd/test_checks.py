@@ -12,7 +12,6 @@ from services.containerd.api import filters
 from services.containerd.logs import options as log_options
 from services.containerd.logs.options import LogPolicy
 from services.containerd.model import check, ports
-from services.containerd.model.events import Action, ContainerEvent
 from services.containerd.model.image import ImageConfig
 from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import (
@@ -282,18 +281,6 @@ def test_filters_combine_and_refuse() -> None:
 def test_prune_filters(wanted: dict[str, tuple[str, ...]], expected: bool) -> None:
     old = record(created_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert filters.matches_prune(old, wanted, NOW) is expected
-
-
-def test_event_filters() -> None:
-    event = ContainerEvent(
-        at=NOW, action=Action.DIE, id="ab" * 32, attributes={"name": "web", "image": "i", "k": "v"}
-    )
-    assert filters.matches_event(event, {"container": ("web",), "event": ("die", "start"), "label": ("k=v",)})
-    assert filters.matches_event(event, {"type": ("container", "image")})
-    assert not filters.matches_event(event, {"image": ("other",)})
-    assert not filters.matches_event(event, {"volume": ("x",)})
-    with pytest.raises(errors.Invalid):
-        filters.matches_event(event, {"colour": ("red",)})
 
 
 def test_what_netd_is_asked_for() -> None:

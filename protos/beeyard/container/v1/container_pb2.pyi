@@ -3043,6 +3043,9 @@ class WatchEventsRequest(message.Message):
     SINCE_FIELD_NUMBER: builtins.int
     UNTIL_FIELD_NUMBER: builtins.int
     FILTERS_FIELD_NUMBER: builtins.int
+    MARK_LIVE_FIELD_NUMBER: builtins.int
+    mark_live: builtins.bool
+    """Send `live` when the kept past has been sent: for readers who put several daemons' events in order."""
     @builtins.property
     def since(self) -> timestamp_pb2.Timestamp:
         """From this moment of the kept past (at most 1000 events); absent is now."""
@@ -3061,10 +3064,11 @@ class WatchEventsRequest(message.Message):
         since: timestamp_pb2.Timestamp | None = ...,
         until: timestamp_pb2.Timestamp | None = ...,
         filters: abc.Mapping[builtins.str, filter_pb2.StringList] | None = ...,
+        mark_live: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["filters", b"filters", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filters", b"filters", "mark_live", b"mark_live", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3076,6 +3080,7 @@ class WatchEventsResponse(message.Message):
 
     EVENT_FIELD_NUMBER: builtins.int
     RESYNC_FIELD_NUMBER: builtins.int
+    LIVE_FIELD_NUMBER: builtins.int
     @builtins.property
     def event(self) -> Event:
         """What happened."""
@@ -3084,23 +3089,43 @@ class WatchEventsResponse(message.Message):
     def resync(self) -> Resync:
         """Events were dropped since the last message: list again."""
 
+    @builtins.property
+    def live(self) -> Live:
+        """What was wanted of the past is complete, and what follows is live. Sent once, and only if asked for."""
+
     def __init__(
         self,
         *,
         event: Event | None = ...,
         resync: Resync | None = ...,
+        live: Live | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "item", b"item", "resync", b"resync"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "item", b"item", "live", b"live", "resync", b"resync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "item", b"item", "resync", b"resync"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "item", b"item", "live", b"live", "resync", b"resync"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = typing.Literal["event", "resync"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = typing.Literal["event", "resync", "live"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
 @typing.final
 class Resync(message.Message):
     """Resync is empty."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Live(message.Message):
+    """Live is empty."""
 
     DESCRIPTOR: descriptor.Descriptor
 

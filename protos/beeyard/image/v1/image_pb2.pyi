@@ -1102,3 +1102,188 @@ class PruneImagesResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["deleted", b"deleted", "reclaimed_bytes", b"reclaimed_bytes", "untagged", b"untagged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchEventsRequest(message.Message):
+    """WatchEventsRequest selects."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class FiltersEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @builtins.property
+        def value(self) -> StringList: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: StringList | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SINCE_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    FILTERS_FIELD_NUMBER: builtins.int
+    MARK_LIVE_FIELD_NUMBER: builtins.int
+    mark_live: builtins.bool
+    """Send `live` when the kept past has been sent: for readers who put several daemons' events in order."""
+    @builtins.property
+    def since(self) -> timestamp_pb2.Timestamp:
+        """From this moment of the kept past (at most 1000 events, since the daemon started); absent is now."""
+
+    @builtins.property
+    def until(self) -> timestamp_pb2.Timestamp:
+        """End at this moment; absent is never."""
+
+    @builtins.property
+    def filters(self) -> containers.MessageMap[builtins.str, StringList]:
+        """Docker's filters: event, image, label, type, …"""
+
+    def __init__(
+        self,
+        *,
+        since: timestamp_pb2.Timestamp | None = ...,
+        until: timestamp_pb2.Timestamp | None = ...,
+        filters: abc.Mapping[builtins.str, StringList] | None = ...,
+        mark_live: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filters", b"filters", "mark_live", b"mark_live", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchEventsResponse(message.Message):
+    """WatchEventsResponse is one event, or a sign about them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: builtins.int
+    RESYNC_FIELD_NUMBER: builtins.int
+    LIVE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def event(self) -> Event:
+        """What happened."""
+
+    @builtins.property
+    def resync(self) -> Resync:
+        """Events were dropped since the last message, because the reader is slow: list again."""
+
+    @builtins.property
+    def live(self) -> Live:
+        """What was wanted of the past is complete, and what follows is live. Sent once, and only if asked for."""
+
+    def __init__(
+        self,
+        *,
+        event: Event | None = ...,
+        resync: Resync | None = ...,
+        live: Live | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "item", b"item", "live", b"live", "resync", b"resync"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "item", b"item", "live", b"live", "resync", b"resync"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = typing.Literal["event", "resync", "live"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+@typing.final
+class Resync(message.Message):
+    """Resync is empty."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Live(message.Message):
+    """Live is empty."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Event(message.Message):
+    """Event is one thing that happened."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class AttributesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TIME_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
+    type: builtins.str
+    """Always "image"."""
+    action: builtins.str
+    """Docker's action: delete, import, load, prune, pull, save, tag, untag."""
+    id: builtins.str
+    """Id of the image; of a pull the name that was pulled, of a prune nothing."""
+    @builtins.property
+    def time(self) -> timestamp_pb2.Timestamp:
+        """When."""
+
+    @builtins.property
+    def attributes(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """name: of a tag the new name, of a pull the repository, else the id. And the labels of an image that is there."""
+
+    def __init__(
+        self,
+        *,
+        time: timestamp_pb2.Timestamp | None = ...,
+        type: builtins.str = ...,
+        action: builtins.str = ...,
+        id: builtins.str = ...,
+        attributes: abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "attributes", b"attributes", "id", b"id", "time", b"time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -91,6 +91,11 @@ class ImageServiceStub:
                 request_serializer=beeyard_dot_image_dot_v1_dot_image__pb2.PruneImagesRequest.SerializeToString,
                 response_deserializer=beeyard_dot_image_dot_v1_dot_image__pb2.PruneImagesResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/beeyard.image.v1.ImageService/WatchEvents',
+                request_serializer=beeyard_dot_image_dot_v1_dot_image__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=beeyard_dot_image_dot_v1_dot_image__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
@@ -181,6 +186,14 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEvents(self, request, context):
+        """WatchEvents streams what happens to images: first the past from `since`, then live, until `until`.
+        `resync` tells a slow reader that events were dropped and that it should list again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -233,6 +246,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.PruneImages,
                     request_deserializer=beeyard_dot_image_dot_v1_dot_image__pb2.PruneImagesRequest.FromString,
                     response_serializer=beeyard_dot_image_dot_v1_dot_image__pb2.PruneImagesResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=beeyard_dot_image_dot_v1_dot_image__pb2.WatchEventsRequest.FromString,
+                    response_serializer=beeyard_dot_image_dot_v1_dot_image__pb2.WatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -512,6 +530,33 @@ class ImageService:
             '/beeyard.image.v1.ImageService/PruneImages',
             beeyard_dot_image_dot_v1_dot_image__pb2.PruneImagesRequest.SerializeToString,
             beeyard_dot_image_dot_v1_dot_image__pb2.PruneImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beeyard.image.v1.ImageService/WatchEvents',
+            beeyard_dot_image_dot_v1_dot_image__pb2.WatchEventsRequest.SerializeToString,
+            beeyard_dot_image_dot_v1_dot_image__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class ImageServiceStub:
     """
     PruneImages: aio.UnaryUnaryMultiCallable[image_pb2.PruneImagesRequest, image_pb2.PruneImagesResponse]
     """PruneImages removes unnamed images, or with `all` every image that no container uses."""
+    WatchEvents: aio.UnaryStreamMultiCallable[image_pb2.WatchEventsRequest, image_pb2.WatchEventsResponse]
+    """WatchEvents streams what happens to images: first the past from `since`, then live, until `until`.
+    `resync` tells a slow reader that events were dropped and that it should list again.
+    """
 
 class ImageServiceServicer(metaclass=abc_1.ABCMeta):
     """ImageService names images and moves them in and out of the node.
@@ -157,5 +161,15 @@ class ImageServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[image_pb2.PruneImagesRequest, abc.Awaitable[image_pb2.PruneImagesResponse]],
     ) -> abc.Awaitable[image_pb2.PruneImagesResponse]:
         """PruneImages removes unnamed images, or with `all` every image that no container uses."""
+
+    @abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: image_pb2.WatchEventsRequest,
+        context: aio.ServicerContext[image_pb2.WatchEventsRequest, abc.AsyncIterator[image_pb2.WatchEventsResponse]],
+    ) -> abc.AsyncIterator[image_pb2.WatchEventsResponse]:
+        """WatchEvents streams what happens to images: first the past from `since`, then live, until `until`.
+        `resync` tells a slow reader that events were dropped and that it should list again.
+        """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: aio.Server) -> None: ...

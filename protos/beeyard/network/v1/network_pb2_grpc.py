@@ -31,7 +31,8 @@ class NetworkServiceStub:
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
     Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
     ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
-    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, FILTER_INVALID (of
+    WatchEvents), KERNEL_FAILED.
     """
 
     def __init__(self, channel):
@@ -75,6 +76,11 @@ class NetworkServiceStub:
                 request_serializer=beeyard_dot_network_dot_v1_dot_network__pb2.PruneNetworksRequest.SerializeToString,
                 response_deserializer=beeyard_dot_network_dot_v1_dot_network__pb2.PruneNetworksResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/beeyard.network.v1.NetworkService/WatchEvents',
+                request_serializer=beeyard_dot_network_dot_v1_dot_network__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=beeyard_dot_network_dot_v1_dot_network__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class NetworkServiceServicer:
@@ -83,7 +89,8 @@ class NetworkServiceServicer:
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
     Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
     ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
-    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, FILTER_INVALID (of
+    WatchEvents), KERNEL_FAILED.
     """
 
     def CreateNetwork(self, request, context):
@@ -135,6 +142,14 @@ class NetworkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEvents(self, request, context):
+        """WatchEvents streams what happens to networks: first the past from `since`, then live, until `until`.
+        `resync` tells a slow reader that events were dropped and that it should list again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NetworkServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +188,11 @@ def add_NetworkServiceServicer_to_server(servicer, server):
                     request_deserializer=beeyard_dot_network_dot_v1_dot_network__pb2.PruneNetworksRequest.FromString,
                     response_serializer=beeyard_dot_network_dot_v1_dot_network__pb2.PruneNetworksResponse.SerializeToString,
             ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=beeyard_dot_network_dot_v1_dot_network__pb2.WatchEventsRequest.FromString,
+                    response_serializer=beeyard_dot_network_dot_v1_dot_network__pb2.WatchEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'beeyard.network.v1.NetworkService', rpc_method_handlers)
@@ -187,7 +207,8 @@ class NetworkService:
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
     Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
     ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
-    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, FILTER_INVALID (of
+    WatchEvents), KERNEL_FAILED.
     """
 
     @staticmethod
@@ -369,6 +390,33 @@ class NetworkService:
             '/beeyard.network.v1.NetworkService/PruneNetworks',
             beeyard_dot_network_dot_v1_dot_network__pb2.PruneNetworksRequest.SerializeToString,
             beeyard_dot_network_dot_v1_dot_network__pb2.PruneNetworksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beeyard.network.v1.NetworkService/WatchEvents',
+            beeyard_dot_network_dot_v1_dot_network__pb2.WatchEventsRequest.SerializeToString,
+            beeyard_dot_network_dot_v1_dot_network__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

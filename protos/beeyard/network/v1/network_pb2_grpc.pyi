@@ -18,7 +18,8 @@ class NetworkServiceStub:
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
     Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
     ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
-    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, FILTER_INVALID (of
+    WatchEvents), KERNEL_FAILED.
     """
 
     def __init__(self, channel: aio.Channel) -> None: ...
@@ -36,6 +37,10 @@ class NetworkServiceStub:
     """DisconnectNetwork takes it away. Idempotent with `force`."""
     PruneNetworks: aio.UnaryUnaryMultiCallable[network_pb2.PruneNetworksRequest, network_pb2.PruneNetworksResponse]
     """PruneNetworks removes user networks without endpoints."""
+    WatchEvents: aio.UnaryStreamMultiCallable[network_pb2.WatchEventsRequest, network_pb2.WatchEventsResponse]
+    """WatchEvents streams what happens to networks: first the past from `since`, then live, until `until`.
+    `resync` tells a slow reader that events were dropped and that it should list again.
+    """
 
 class NetworkServiceServicer(metaclass=abc_1.ABCMeta):
     """NetworkService keeps the node's networks. A network is named by its name, its id, or a unique prefix of its id.
@@ -43,7 +48,8 @@ class NetworkServiceServicer(metaclass=abc_1.ABCMeta):
     Networks of a swarm are made through beeyard.swarm.v1 and appear here with scope SWARM once a task uses them.
     Error reasons: NETWORK_NOT_FOUND, NETWORK_EXISTS, NETWORK_IN_USE, NETWORK_PREDEFINED, SUBNET_OVERLAP, INTERFACE_EXISTS,
     ADDRESS_POOL_EXHAUSTED, ADDRESS_IN_USE, DRIVER_UNSUPPORTED, OPTION_UNSUPPORTED, SUBNETS_UNSUPPORTED, IPV6_UNSUPPORTED,
-    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, KERNEL_FAILED.
+    SANDBOX_NOT_FOUND, SANDBOX_MODE, ENDPOINT_EXISTS, ENDPOINT_NOT_FOUND, SPEC_INVALID, FILTER_INVALID (of
+    WatchEvents), KERNEL_FAILED.
     """
 
     @abc_1.abstractmethod
@@ -101,5 +107,15 @@ class NetworkServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[network_pb2.PruneNetworksRequest, abc.Awaitable[network_pb2.PruneNetworksResponse]],
     ) -> abc.Awaitable[network_pb2.PruneNetworksResponse]:
         """PruneNetworks removes user networks without endpoints."""
+
+    @abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: network_pb2.WatchEventsRequest,
+        context: aio.ServicerContext[network_pb2.WatchEventsRequest, abc.AsyncIterator[network_pb2.WatchEventsResponse]],
+    ) -> abc.AsyncIterator[network_pb2.WatchEventsResponse]:
+        """WatchEvents streams what happens to networks: first the past from `since`, then live, until `until`.
+        `resync` tells a slow reader that events were dropped and that it should list again.
+        """
 
 def add_NetworkServiceServicer_to_server(servicer: NetworkServiceServicer, server: aio.Server) -> None: ...
