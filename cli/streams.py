@@ -50,7 +50,7 @@ class Joined:
         request: The class of its requests.
         stdin: Send standard input.
         tty: The process has a terminal.
-        kill: Signals that come to us are sent on by this; without it they end us.
+        kill: Signals that come to us are sent on by this, but for the terminal's size; without it they end us.
         received: Counts the output, by stream, for one who goes on after an outage.
     """
 
@@ -71,7 +71,7 @@ class Joined:
         self._request: Any = request
         self._stdin = stdin
         self._tty = tty
-        self._kill = None if tty else kill
+        self._kill = kill
         self._kills: list[Call[Any, Any]] = []
         self._asked_to_end = 0
         self._held: list[signal.Signals] = []

@@ -55,7 +55,8 @@ def attach(session: Session, container: str, detach_keys: str, *, no_stdin: bool
         # A size that changes makes the program draw itself; the second is the true one.
         for rows, columns in ((size.rows + 1, size.columns + 1), (size.rows, size.columns)):
             opened.call.post(pb.AttachContainerRequest(resize=pb.TerminalSize(rows=rows, columns=columns)))
-    ending = foreground.follow(session, opened, wanted, tty=tty, sig_proxy=sig_proxy)
+    # Several may be attached to one terminal: a signal is for this client. With `run` it is for the program.
+    ending = foreground.follow(session, opened, wanted, tty=tty, sig_proxy=sig_proxy and not tty)
     if ending is None:
         print("read escape sequence", file=sys.stderr)
         return 1

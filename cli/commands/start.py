@@ -68,7 +68,8 @@ def start(
         raise invalid("the input device is not a TTY")
     wanted = pb.AttachOpen(container=found.id, stdin=stdin, stdout=True, stderr=True, detach_keys=detach_keys)
     before = found.status.started_at if found.status.HasField("started_at") else None
-    return foreground.start(session, wanted, tty=found.spec.tty, sig_proxy=True, started_at=before)
+    tty = found.spec.tty
+    return foreground.start(session, wanted, tty=tty, sig_proxy=not tty, started_at=before)
 
 
 def _restore(session: Session, container: str, checkpoint: str, directory: str) -> int:

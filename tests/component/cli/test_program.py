@@ -153,7 +153,7 @@ def test_what_was_typed_before_the_start_is_not_lost(node: Node, terminals: list
 
 
 def test_a_terminal_is_given_back_when_we_are_killed(node: Node, terminals: list[Terminal]) -> None:
-    terminal = on_terminal(terminals, "run", "-it", "--name", "box", "img", "sh")
+    terminal = on_terminal(terminals, "run", "-it", "--sig-proxy=false", "--name", "box", "img", "sh")
     terminal.expect(rb"\$ ")
     os.kill(terminal.pid, signal.SIGTERM)
     assert terminal.wait() == 128 + signal.SIGTERM
@@ -185,8 +185,9 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
-def test_signals_go_to_the_container(node: Node) -> None:
-    with started("run", "--rm", "img", "trap") as process:
+@pytest.mark.parametrize("options", [(), ("-t",)])
+def test_signals_go_to_the_container(node: Node, options: tuple[str, ...]) -> None:
+    with started("run", "--rm", *options, "img", "trap") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGHUP)
