@@ -9,6 +9,7 @@ from pathlib import Path
 from beeyard.network.v1 import dataplane_pb2_grpc, network_pb2_grpc, sandbox_pb2_grpc
 from beeyard.system.v1 import system_pb2_grpc
 from services.kit import daemon, system
+from services.kit.events import History
 from services.kit.rpc.server import RpcServer
 from services.kit.tasks import Supervisor
 from services.netd.api.dataplane import DataplaneService
@@ -17,6 +18,7 @@ from services.netd.api.sandboxes import SandboxService
 from services.netd.api.system import Facts, SystemService
 from services.netd.api.to_pb import Places
 from services.netd.config import NetdConfig
+from services.netd.events import Events
 from services.netd.files import Files
 from services.netd.kernel.linux import Linux
 from services.netd.ledger import Ledger, Seams
@@ -47,15 +49,19 @@ async def build(config: NetdConfig, supervisor: Supervisor) -> AsyncIterator[dae
         ledger = Ledger(records, seams, supervisor)
         files = Files(runtime / "files")
         node_names = NodeNamesReader(config.dns_fallback)
-        networks = Networks(ledger, reconciler, config.networks)
-        sandboxes = Sandboxes(ledger, reconciler, files, node_names, config.ephemeral)
+        history = History()
+        events = Events(history.publish, clock)
+        networks = Networks(ledger, reconciler, config.networks, events)
+        sandboxes = Sandboxes(ledger, reconciler, files, node_names, config.ephemeral, events)
         upkeep = Upkeep(ledger, reconciler, files, node_names, config.networks)
         await upkeep.start()
         supervisor.spawn(upkeep.repair_forever(clock, config.repair_interval_s), name="repair")
         facts = Facts(state_dir=state, started_at=clock.now(), components=await reconciler.components())
         server = RpcServer(NAME)
         server.add(
-            network_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkService(ledger, networks, sandboxes)
+            network_pb2_grpc.add_NetworkServiceServicer_to_server,
+            NetworkService(ledger, networks, sandboxes, history, clock),
+            follows={"WatchEvents"},
         )
         server.add(
             sandbox_pb2_grpc.add_SandboxServiceServicer_to_server,

@@ -7,6 +7,7 @@ from services.netd.core import filters as selection
 from services.netd.core import networks
 from services.netd.core.networks import Settings
 from services.netd.core.state import RemoveNetwork, State
+from services.netd.events import Action, Events
 from services.netd.ledger import Ledger
 from services.netd.model.network import Network, NetworkSpec
 from services.netd.reconcile import Reconciler, log_failures
@@ -21,12 +22,14 @@ class Networks:
         ledger: What is recorded.
         reconciler: Makes the kernel match.
         settings: What new networks are made with.
+        events: Tells of them.
     """
 
-    def __init__(self, ledger: Ledger, reconciler: Reconciler, settings: Settings) -> None:
+    def __init__(self, ledger: Ledger, reconciler: Reconciler, settings: Settings, events: Events) -> None:
         self._ledger = ledger
         self._reconciler = reconciler
         self._settings = settings
+        self._events = events
 
     async def create(self, spec: NetworkSpec, request_id: str = "") -> Network:
         """Make a network; the same `request_id` again returns the one that it made."""
@@ -39,7 +42,9 @@ class Networks:
     async def prune(self, filters: selection.Filters) -> list[Network]:
         """Remove the networks that nobody uses; return what they were."""
         selection.check(filters, selection.PRUNE_KEYS)
-        return await self._ledger.change(lambda: self._prune(filters))
+        removed = await self._ledger.change(lambda: self._prune(filters))
+        self._events.pruned()
+        return removed
 
     async def _create(self, spec: NetworkSpec, request_id: str) -> Network:
         state, chance = self._ledger.state, self._ledger.chance()
@@ -69,6 +74,7 @@ class Networks:
             log_failures(await self._reconciler.network(self._ledger.state, network.id, network.link))
             raise error
         _log.info("network_created", network=network.name, id=network.id[:12], link=network.link)
+        self._events.tell(network, Action.CREATE)
         return network
 
     async def _remove(self, network: Network) -> Network:
@@ -77,6 +83,7 @@ class Networks:
         # What the kernel does not let go now, the next periodic pass removes: for the caller it is gone.
         log_failures(await self._reconciler.network(self._ledger.state, network.id, network.link))
         _log.info("network_removed", network=network.name, id=network.id[:12])
+        self._events.tell(network, Action.DESTROY)
         return network
 
     async def _prune(self, filters: selection.Filters) -> list[Network]:

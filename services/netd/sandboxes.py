@@ -10,6 +10,7 @@ from services.netd.core import namefiles, networks, sandboxes
 from services.netd.core.namefiles import NodeNames
 from services.netd.core.ports import NodePorts
 from services.netd.core.state import PutSandbox, freed
+from services.netd.events import Events
 from services.netd.files import Files
 from services.netd.ledger import Ledger
 from services.netd.model.endpoint import Endpoint, EndpointSpec
@@ -36,6 +37,7 @@ class Sandboxes:
         files: The sandboxes' name files.
         node_names: Reads what the node itself has for names.
         ephemeral: Where a published port is chosen from if none is asked for.
+        events: Tells which networks they join and leave.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Sandboxes:
         files: Files,
         node_names: Callable[[], NodeNames],
         ephemeral: PortRange,
+        events: Events,
     ) -> None:
         self._ledger = ledger
         self._reconciler = reconciler
         self._files = files
         self._node_names = node_names
         self._ephemeral = ephemeral
+        self._events = events
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox; one that exists with the same spec is returned as it is."""
@@ -103,11 +107,13 @@ class Sandboxes:
         change = sandboxes.plan_remove(self._ledger.state, sandbox_id, chance=self._ledger.chance())
         if change is None:
             return
+        before = self._ledger.state.sandboxes.get(sandbox_id)
         addresses = [address for _, address in freed(self._ledger.state, change)]
         await self._ledger.record(change)
         log_failures(await self._reconciler.sandbox(self._ledger.state, sandbox_id))
         self._files.remove(sandbox_id)
         await self._forget_flows(addresses, [])
+        self._events.moved(self._ledger.state, before, None)
 
     async def _put(self, sandbox_id: str, plan: Callable[[NodePorts], PutSandbox | None]) -> Sandbox:
         """Make or change a sandbox as `plan` decides; return it, also if nothing was to be done."""
@@ -152,6 +158,7 @@ class Sandboxes:
             await self._go_back(before, sandbox)
             raise error
         await self._forget_flows(addresses, _changed_ports(before, sandbox))
+        self._events.moved(self._ledger.state, before, sandbox)
         return sandbox
 
     async def _go_back(self, before: Sandbox | None, sandbox: Sandbox) -> None:

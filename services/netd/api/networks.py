@@ -4,10 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 from beeyard.network.v1 import network_pb2 as pb
 from beeyard.network.v1 import network_pb2_grpc
 from services.kit import errors
+from services.kit.events import Event, History, Live, Selection
 from services.kit.rpc.types import Context
+from services.kit.seams import Clock
+from services.kit.watch import Resync
 from services.netd.api import from_pb, paging, to_pb
 from services.netd.core import filters, networks
 from services.netd.ledger import Ledger
@@ -20,10 +26,14 @@ REQUEST_ID_CHARS_MAX = 128
 class NetworkService(network_pb2_grpc.NetworkServiceServicer):
     """The node's networks."""
 
-    def __init__(self, ledger: Ledger, networks_: Networks, sandboxes: Sandboxes) -> None:
+    def __init__(
+        self, ledger: Ledger, networks_: Networks, sandboxes: Sandboxes, history: History, clock: Clock
+    ) -> None:
         self._ledger = ledger
         self._networks = networks_
         self._sandboxes = sandboxes
+        self._history = history
+        self._clock = clock
 
     async def CreateNetwork(
         self, request: pb.CreateNetworkRequest, context: Context
@@ -90,3 +100,22 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
     ) -> pb.PruneNetworksResponse:
         removed = await self._networks.prune(from_pb.filters(request.filters))
         return pb.PruneNetworksResponse(deleted=sorted(network.name for network in removed))
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        selection = Selection(
+            since_s=request.since.ToNanoseconds() / 1e9 if request.HasField("since") else None,
+            until_s=request.until.ToNanoseconds() / 1e9 if request.HasField("until") else None,
+            filters=from_pb.filters(request.filters),
+        )
+        async with contextlib.aclosing(self._history.watch(selection, self._clock)) as items:
+            async for item in items:
+                match item:
+                    case Event():
+                        yield pb.WatchEventsResponse(event=to_pb.event(item))
+                    case Resync():
+                        yield pb.WatchEventsResponse(resync=pb.Resync())
+                    case Live():
+                        if request.mark_live:
+                            yield pb.WatchEventsResponse(live=pb.Live())

@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from beeyard.network.v1 import network_pb2, sandbox_pb2
+from services.kit.events import Event
 from services.netd.core.state import State, endpoints_of
 from services.netd.files import Files
 from services.netd.model.endpoint import Endpoint
@@ -21,6 +22,19 @@ _MODES = {
     Mode.NONE: sandbox_pb2.SANDBOX_MODE_NONE,
     Mode.HOST: sandbox_pb2.SANDBOX_MODE_HOST,
 }
+
+
+def event(value: Event) -> network_pb2.Event:
+    """Return an event."""
+    time = Timestamp()
+    time.FromDatetime(value.at)
+    return network_pb2.Event(
+        time=time,
+        type=value.type,
+        action=value.action,
+        id=value.id,
+        attributes=dict(value.attributes),
+    )
 
 
 def network(state: State, value: Network, *, with_endpoints: bool = False) -> network_pb2.Network:

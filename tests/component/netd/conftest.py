@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from services.kit import system
+from services.kit.events import Event
 from services.kit.tasks import Supervisor
 from services.netd.core.namefiles import NodeNames
 from services.netd.core.networks import Settings
 from services.netd.core.state import State
+from services.netd.events import Events
 from services.netd.files import Files
 from services.netd.kernel.ports import Kernel
 from services.netd.ledger import Ledger, Seams
@@ -54,6 +56,7 @@ class Netd:
     networks: Networks
     sandboxes: Sandboxes
     upkeep: Upkeep
+    told: list[Event]
 
     @property
     def state(self) -> State:
@@ -85,13 +88,15 @@ class Node:
                 ledger = Ledger(records, seams, supervisor)
                 files = Files(self.files)
                 settings = Settings(pool=[IPv4Network("172.16.0.0/12")], prefix=24)
+                told: list[Event] = []
+                events = Events(told.append, self.clock)
+                ports = PortRange(first=40000, last=40999)
                 netd = Netd(
                     ledger=ledger,
                     files=files,
-                    networks=Networks(ledger, reconciler, settings),
-                    sandboxes=Sandboxes(
-                        ledger, reconciler, files, node_names, PortRange(first=40000, last=40999)
-                    ),
+                    networks=Networks(ledger, reconciler, settings, events),
+                    sandboxes=Sandboxes(ledger, reconciler, files, node_names, ports, events),
+                    told=told,
                     upkeep=Upkeep(ledger, reconciler, files, node_names, settings),
                 )
                 await netd.upkeep.start()

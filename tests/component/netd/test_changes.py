@@ -14,7 +14,7 @@ from services.netd.kernel.ports import Failure
 from services.netd.model.endpoint import EndpointSpec
 from services.netd.model.network import NetworkSpec
 from services.netd.model.port import HostPort, PortRange, PortSpec, Protocol
-from services.netd.model.sandbox import SandboxSpec
+from services.netd.model.sandbox import Mode, SandboxSpec
 from services.netd.plan import operations as op
 from services.netd.plan.operations import Operation
 from tests.component.netd.conftest import Node
@@ -286,3 +286,38 @@ async def test_the_periodic_pass_mends(node: Node) -> None:
         assert not report.failures
         assert node.kernel.links["beeyard0"].up
         assert (await netd.upkeep.repair()).operations == []
+
+
+async def test_networks_tell_of_themselves_as_dockers(node: Node) -> None:
+    async with node.netd() as netd:
+        web = await netd.networks.create(NetworkSpec(name="web"), "once")
+        assert await netd.networks.create(NetworkSpec(name="web"), "once") == web
+        await netd.sandboxes.create(SPEC)
+        await netd.sandboxes.create(SPEC)
+        await netd.sandboxes.update_ports("s", [])
+        await netd.sandboxes.disconnect("s", "web")
+        await netd.sandboxes.connect("s", EndpointSpec(network="web"))
+        await netd.sandboxes.remove("s")
+        await netd.sandboxes.create(SandboxSpec(id="h", mode=Mode.HOST))
+        await netd.networks.prune({})
+        node.kernel.refuses = lambda _operation: True
+        with pytest.raises(errors.Internal):
+            await netd.networks.create(NetworkSpec(name="never"))
+    names = {"name": "web", "type": "bridge"}
+    told = [
+        (event.action, event.attributes.get("name"), event.attributes.get("container")) for event in netd.told
+    ]
+    assert told == [
+        ("create", "web", None),
+        ("connect", "bridge", "s"),
+        ("connect", "web", "s"),
+        ("disconnect", "web", "s"),
+        ("connect", "web", "s"),
+        ("disconnect", "bridge", "s"),
+        ("disconnect", "web", "s"),
+        ("connect", "host", "h"),
+        ("destroy", "web", None),
+        ("prune", None, None),
+    ]
+    assert (netd.told[0].type, netd.told[0].id, netd.told[0].attributes) == ("network", web.id, names)
+    assert (netd.told[-1].id, netd.told[-1].attributes) == ("", {"reclaimed": "0"})

@@ -12,7 +12,7 @@ import pytest
 from beeyard.network.v1 import dataplane_pb2, network_pb2, sandbox_pb2
 from beeyard.system.v1 import system_pb2, system_pb2_grpc
 from services.kit import errors
-from services.kit.rpc.client import call, channel_unix
+from services.kit.rpc.client import call, channel_unix, stream
 from tests.system.netd.client import Client, port
 from tests.system.netd.world import NODE, Daemon, Namespace, Server, ask, unanswered, wait_for
 
@@ -218,7 +218,7 @@ async def test_a_udp_client_that_keeps_sending_reaches_what_is_published_later(
             assert client.recv(100).endswith(b"second")
 
 
-async def test_lists_page(netd: Client) -> None:
+async def test_lists_page_and_events_tell_what_is_on_them(netd: Client) -> None:
     for number in range(5):
         await netd.sandbox(sandbox_id=f"page-{number}", mode=sandbox_pb2.SANDBOX_MODE_HOST)
     seen, token = [], ""
@@ -230,6 +230,20 @@ async def test_lists_page(netd: Client) -> None:
         if not token:
             break
     assert seen == [f"page-{number}" for number in range(5)]
+
+    await netd.remove("page-0")
+    watch = network_pb2.WatchEventsRequest(mark_live=True)
+    watch.since.FromSeconds(1)
+    watch.filters["network"].values.append("host")
+    told = []
+    async for item in stream(netd.networks.WatchEvents(watch)):
+        if item.HasField("live"):
+            break
+        told.append((item.event.action, item.event.attributes["container"]))
+    assert told == [*(("connect", sandbox_id) for sandbox_id in seen), ("disconnect", "page-0")]
+    watch.filters["colour"].values.append("red")
+    with pytest.raises(errors.Invalid, match="colour"):
+        await anext(stream(netd.networks.WatchEvents(watch)))
 
 
 async def test_the_daemon_says_who_it_is(daemon: Daemon, netd: Client) -> None:
