@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from services.containerd.model import ports
 from services.containerd.model.status import State
 from services.containerd.neighbours.sandboxes import published
 from services.containerd.ocispec import resolve
@@ -92,8 +93,8 @@ def _expose(record: Record, value: str, _find: object) -> bool:
 def _in_ports(entry: str, wanted: str) -> bool:
     """Return whether an exposed port ("80/tcp") is one of those that a filter names: "80", "80/udp", "80-90/tcp"."""
     port, _, protocol = entry.partition("/")
-    ports, _, wanted_protocol = wanted.partition("/")
-    first, _, last = ports.partition("-")
+    numbers, _, wanted_protocol = wanted.partition("/")
+    first, _, last = numbers.partition("-")
     if not all(text.isdecimal() and len(text) <= PORT_DIGITS_MAX for text in (first, last or first)):
         raise _invalid(f"port {wanted!r} is no number or range")
     return (
@@ -142,14 +143,29 @@ def _network(record: Record, value: str, _find: object) -> bool:
 
 
 def _publish(record: Record, value: str, _find: object) -> bool:
-    port, _, protocol = value.partition("/")
+    first, last, protocol = _ports(value)
     run = record.status.run
     bound = run.network.ports if run is not None and run.network is not None else ()
     return any(
-        port in (str(binding.host_port), str(binding.container_port))
-        and protocol in ("", binding.protocol or "tcp")
+        protocol in ("", binding.protocol or "tcp")
+        and any(
+            from_ <= last and first <= max(to, from_)
+            for from_, to in (
+                (binding.host_port, binding.host_port_end),
+                (binding.container_port, binding.container_port_end),
+            )
+        )
         for binding in (*bound, *published(record.spec, record.image))
     )
+
+
+def _ports(text: str) -> tuple[int, int, str]:
+    """Return first and last port of "80", "80/udp" or "8000-8010"; the protocol is empty if any will do."""
+    try:
+        first, last, protocol = ports.exposed(text)
+    except errors.Invalid:
+        raise _invalid(f"{text[:80]!r} is no port: write it as 80, 80/udp or 8000-8010/tcp") from None
+    return first, last, protocol if "/" in text else ""
 
 
 def _status(record: Record, value: str, _find: object) -> bool:

@@ -78,7 +78,9 @@ class Following:
         while actor.status.state not in _NOT_RUNNING or actor.status.phase is Phase.STARTING:
             ended = actor.next_exit()
             # A start that fails ends in no exit: look again now and then.
-            await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+            done, _ = await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+            if ended in done:  # also one that the restart policy follows up
+                return ended.result()
             ended.cancel()
             if gone.done():
                 break

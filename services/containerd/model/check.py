@@ -24,7 +24,7 @@ FILE_BYTES_MAX = 1 << 20
 FILES_BYTES_MAX = 16 << 20
 MODE_MAX = 0o7777
 
-_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_HOSTNAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9_])?")
 _PROPAGATIONS = frozenset({"", "private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _BIND_RECURSIVE = frozenset({"", "enabled", "disabled", "writable", "readonly"})
 _PROTOCOLS = frozenset({"", "tcp", "udp", "sctp"})
@@ -113,12 +113,14 @@ def _check_health(health: Healthcheck) -> None:
 def _check_network(network: Network) -> None:
     for what, name in (("host name", network.hostname), ("domain name", network.domainname)):
         if name and _HOSTNAME.fullmatch(name) is None:
-            raise _invalid(f"invalid {what} {name[:80]!r}")
+            raise _invalid(
+                f"invalid {what} {name[:80]!r}: at most 64 letters, digits, '_', '-' and '.', the last two inside only"
+            )
     alone = network.mode in ("none", "host") or network.mode.startswith("container:")
     if alone and network.endpoints:
         raise _invalid(f"network mode {network.mode} cannot be combined with other networks")
-    if network.mode.startswith("container:") and (network.ports or network.hostname or network.dns):
-        raise _invalid("ports, host name and name servers belong to the container whose network is shared")
+    if network.mode.startswith("container:"):
+        _check_shared(network)
     if any(endpoint.ip6 for endpoint in network.endpoints):
         raise errors.Unsupported("--ip6: the networks of this version have no IPv6", reason="NO_IPV6")
     if network.links:
@@ -132,6 +134,21 @@ def _check_network(network: Network) -> None:
     for entry in network.extra_hosts:
         if ":" not in entry:
             raise _invalid(f"invalid extra host {entry!r}: write it as name:address")
+
+
+def _check_shared(network: Network) -> None:
+    """Refuse what would be without effect: the other container has it."""
+    for what, given in (
+        ("ports", network.ports or network.publish_all or network.expose),
+        ("the host name", network.hostname),
+        ("name servers", network.dns),
+        ("extra hosts", network.extra_hosts),
+        ("the MAC address", network.mac),
+    ):
+        if given:
+            raise _invalid(
+                f"conflicting options: {what} and the network of another container, which has its own"
+            )
 
 
 def _check_port(port: PortBinding) -> None:

@@ -14,7 +14,7 @@ from services.netd.model.port import PortBinding, PortSpec
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _SYSCTL = re.compile(r"net(\.[a-zA-Z0-9_-]+)+")
-_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9])?")
+_HOSTNAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?")
 
 HOST_GATEWAY = "host-gateway"
 """In place of an address in `ExtraHost`: the node, as the sandbox reaches it."""

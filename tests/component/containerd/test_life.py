@@ -80,6 +80,9 @@ async def test_pause_freezes_and_a_frozen_container_can_be_stopped_and_removed(e
     assert (await each.get(container)).status.state == pb.CONTAINER_STATE_PAUSED
     with pytest.raises(errors.FailedPrecondition, match="paused"):
         await each.start(container)
+    with pytest.raises(errors.FailedPrecondition, match="already paused") as again:
+        await client.call(each.stub.PauseContainer(pb.PauseContainerRequest(container=container)))
+    assert again.value.reason == "CONTAINER_ALREADY_PAUSED"
     await client.call(each.stub.UnpauseContainer(pb.UnpauseContainerRequest(container=container)))
     assert (await each.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
 
@@ -114,14 +117,18 @@ async def test_restart_policy(one: Yard) -> None:
     ended = await one.armed_wait(container, pb.WAIT_CONDITION_NEXT_EXIT)
     await one.start(container)
     await ended
-    finished = await one.armed_wait(container, pb.WAIT_CONDITION_NOT_RUNNING)
-    assert (await finished).exit_code == 4
-    found = await one.get(container)
-    assert found.status.state == pb.CONTAINER_STATE_EXITED
+    while (found := await one.get(container)).status.state != pb.CONTAINER_STATE_EXITED:
+        an_end = await one.armed_wait(container, pb.WAIT_CONDITION_NOT_RUNNING)
+        assert (await an_end).exit_code == 4
     assert found.status.restart_count == 2
     assert (await one.text(container)).count("run") == 3
 
     always = spec_pb2.RestartPolicy(condition=spec_pb2.RESTART_CONDITION_ALWAYS)
+    again = await one.create("sh", "-c", "sleep 0.2; exit 6", restart=always)
+    await one.start(again)
+    assert (await (await one.armed_wait(again, pb.WAIT_CONDITION_NOT_RUNNING))).exit_code == 6
+    await one.remove(again, force=True)
+
     keeper = await one.create("sleep", "100", restart=always)
     first = await one.start(keeper)
     os.kill(first, signal.SIGKILL)
@@ -164,12 +171,14 @@ async def test_names(one: Yard) -> None:
     with pytest.raises(errors.AlreadyExists) as taken:
         await one.create("true", name="web")
     assert taken.value.reason == "NAME_IN_USE"
-    await client.call(one.stub.RenameContainer(pb.RenameContainerRequest(container="web", new_name="old")))
-    second = await one.create("true", name="web")
+    await client.call(one.stub.RenameContainer(pb.RenameContainerRequest(container="/web", new_name="/old")))
+    second = await one.create("true", name="/web")
     assert {entry.name for entry in await one.list()} == {"old", "web"}
     assert (await one.get("old")).id == first
     assert (await one.get(second[:8])).name == "web"
-    for bad in ("x", "a b", "../x", "-x", "a" * 256, "f" * 64):
+    with pytest.raises(errors.Invalid, match="empty"):
+        await one.get("")
+    for bad in ("x", "a b", "../x", "-x", "/", "//web", "a" * 256, "f" * 64):
         with pytest.raises(errors.Invalid):
             await one.create("true", name=bad)
     made_up = await one.get(await one.create("true"))

@@ -59,6 +59,9 @@ def bind(target: str, **fields: Any) -> ContainerSpec:
         replace(GOOD, network=Network(hostname="a b")),
         replace(GOOD, network=Network(mode="host", endpoints=(Endpoint(network="n"),))),
         replace(GOOD, network=Network(mode="container:a", ports=(PortBinding(container_port=80),))),
+        replace(GOOD, network=Network(mode="container:a", expose=("80",))),
+        replace(GOOD, network=Network(mode="container:a", extra_hosts=("db:10.0.0.1",))),
+        replace(GOOD, network=Network(mode="container:a", mac="02:42:ac:11:00:02")),
         replace(GOOD, network=Network(ports=(PortBinding(container_port=0),))),
         replace(GOOD, network=Network(ports=(PortBinding(container_port=80, host_port=70_000),))),
         replace(
@@ -94,6 +97,11 @@ def test_refused(spec: ContainerSpec) -> None:
     with pytest.raises(errors.Invalid) as refused:
         check.check(spec)
     assert refused.value.reason == "SPEC_INVALID"
+
+
+@pytest.mark.parametrize("name", ["my_host", "_x_", "a", "1.b-c", "h" * 64])
+def test_host_names_that_people_give(name: str) -> None:
+    check.check(replace(GOOD, network=Network(hostname=name, domainname=name)))
 
 
 @pytest.mark.parametrize(
@@ -241,6 +249,8 @@ def record(name: str = "web", **fields: Any) -> Record:
         ("publish", "8080", True),
         ("publish", "80/tcp", True),
         ("publish", "81", False),
+        ("publish", "8000-8100/tcp", True),
+        ("publish", "80/udp", False),
         ("expose", "90", True),
         ("health", "none", True),
         ("is-task", "false", True),
@@ -262,7 +272,13 @@ def test_filters_combine_and_refuse() -> None:
     older, newer = record(created_at=datetime(2026, 1, 1, tzinfo=UTC)), record("new")
     assert filters.matches(older, {"before": ("new",), "name": ("nope", "web")}, find=lambda _: newer)
     assert not filters.matches(older, {"since": ("new",)}, find=lambda _: newer)
-    for bad in ({"colour": ("red",)}, {"status": ("flying",)}, {"name": ("(",)}, {"exited": ("x",)}):
+    for bad in (
+        {"colour": ("red",)},
+        {"status": ("flying",)},
+        {"name": ("(",)},
+        {"exited": ("x",)},
+        {"publish": ("x",)},
+    ):
         with pytest.raises(errors.Invalid):
             filters.matches(older, bad, find=lambda _: newer)
 

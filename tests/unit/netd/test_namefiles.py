@@ -14,7 +14,7 @@ from services.netd.core.namefiles import NodeNames
 from services.netd.core.state import State, apply
 from services.netd.model.endpoint import EndpointSpec
 from services.netd.model.network import NetworkSpec
-from services.netd.model.sandbox import DnsConfig, ExtraHost, Mode, Sandbox, SandboxSpec
+from services.netd.model.sandbox import DnsConfig, ExtraHost, Mode, Sandbox, SandboxSpec, check_hostname
 from tests.unit.netd.strategies import NODE_PORTS, NOW, NOWHERE, SETTINGS, base_state, new_ids, unhurried
 
 NODE = NodeNames(
@@ -130,6 +130,11 @@ def test_amending_hosts_keeps_what_others_wrote(
     assert not set(removed) - set(added) & set(after) - set(lines)
     again = namefiles.amend_hosts("".join(f"{line}\n" for line in after), [], added)
     assert again.splitlines() == after
+
+
+@pytest.mark.parametrize("name", ["my_host", "_x_", "a", "1.b-c"])
+def test_names_that_people_give(name: str) -> None:
+    check_hostname(name, "alias")
 
 
 @pytest.mark.parametrize("text", ["", "127.0.0.1 localhost"])
