@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,11 +175,38 @@ def _give(directory: str, ids: IdMap) -> None:
         os.chown(directory, ids.to_host(found.st_uid), ids.to_host(found.st_gid))
 
 
+class _Kernel:
+    """What has turned out about this kernel.
+
+    Attributes:
+        takes_layers_one_by_one: Whether overlay knows `lowerdir+`: since Linux 6.8. Those before say so only when all
+            is to be mounted, and log every attempt: one is enough.
+    """
+
+    takes_layers_one_by_one = True
+
+
+_kernel = _Kernel()
+
+
 def _mount_overlay(mount: RootMount, target: Path) -> None:
     """Use the new mount calls, which take 500 layers, where they take them one by one."""
-    if not _takes_layers_one_by_one():
+    if not _kernel.takes_layers_one_by_one:
         _mount_overlay_classic(mount, target)
         return
+    try:
+        _mount_overlay_new(mount, target)
+    except OSError as exc:
+        if exc.errno not in _NO_SUCH_CALL:
+            raise
+        try:
+            _mount_overlay_classic(mount, target)
+        except OSError:
+            raise exc from None  # so it is not the way of calling
+        _kernel.takes_layers_one_by_one = False
+
+
+def _mount_overlay_new(mount: RootMount, target: Path) -> None:
     with contextlib.closing(syscalls.FileSystem("overlay")) as overlay:
         for lower in mount.lower_dirs:
             overlay.set("lowerdir+", lower)
@@ -195,19 +221,6 @@ def _mount_overlay(mount: RootMount, target: Path) -> None:
                 overlay.set_flag(option)
         attributes = syscalls.MS_RDONLY if "ro" in mount.options or not mount.upper_dir else 0
         overlay.mount(target, attributes)
-
-
-@functools.cache
-def _takes_layers_one_by_one() -> bool:
-    """Whether overlay knows `lowerdir+`: since Linux 6.8. Asked once: those before log every attempt."""
-    try:
-        with contextlib.closing(syscalls.FileSystem("overlay")) as overlay:
-            overlay.set("lowerdir+", "/")
-    except OSError as exc:
-        if exc.errno not in _NO_SUCH_CALL:
-            raise
-        return False
-    return True
 
 
 def _mount_overlay_classic(mount: RootMount, target: Path) -> None:

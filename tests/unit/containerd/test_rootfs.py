@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -176,8 +178,7 @@ def test_as_many_layers_as_an_image_may_have(
         upper_dir=str(tmp_path / "upper"),
         work_dir=str(tmp_path / "work"),
     )
-    if not one_by_one:
-        monkeypatch.setattr(mounting, "_takes_layers_one_by_one", lambda: False)
+    monkeypatch.setattr(mounting._kernel, "takes_layers_one_by_one", one_by_one)
     mounting.mount_root([wanted], root)
     try:
         assert {entry.read_text() for entry in root.iterdir()} == {layer.name for layer in layers}
@@ -192,9 +193,38 @@ def test_more_layers_than_an_old_kernel_can_mount(tmp_path: Path, monkeypatch: p
     layers = [tmp_path / f"{number:060}" for number in range(300)]
     for layer in layers:
         layer.mkdir()
-    monkeypatch.setattr(mounting, "_takes_layers_one_by_one", lambda: False)
+    monkeypatch.setattr(mounting._kernel, "takes_layers_one_by_one", False)
     with pytest.raises(errors.Unsupported) as refused:
         mounting.mount_root(
             [mounting.RootMount(kind="overlay", lower_dirs=tuple(map(str, layers)))], tmp_path
         )
     assert refused.value.reason == "TOO_MANY_LAYERS"
+
+
+@pytest.mark.root
+def test_a_kernel_that_takes_no_layers_one_by_one_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(mount: mounting.RootMount, target: Path) -> None:
+        asked.append(target)
+        raise OSError(errno.EINVAL, "unrecognized mount option")
+
+    monkeypatch.setattr(mounting, "_mount_overlay_new", refuse)
+    monkeypatch.setattr(mounting._kernel, "takes_layers_one_by_one", True)
+    for name in ("lower", "upper", "work", "root"):
+        (tmp_path / name).mkdir()
+    wanted = mounting.RootMount(
+        kind="overlay",
+        lower_dirs=(str(tmp_path / "lower"),),
+        upper_dir=str(tmp_path / "upper"),
+        work_dir=str(tmp_path / "work"),
+    )
+    missing = dataclasses.replace(wanted, lower_dirs=("/no/such",))
+    with pytest.raises(errors.Internal, match="unrecognized"):
+        mounting.mount_root([missing], tmp_path / "root")
+    for _ in range(2):
+        mounting.mount_root([wanted], tmp_path / "root")
+        syscalls.umount(tmp_path / "root")
+    assert len(asked) == 2, "once for the one that fails both ways, once for the others"
