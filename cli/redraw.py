@@ -33,6 +33,13 @@ class Redraw:
         self._stream.flush()
         self._drawn = len(lines)
 
+    def wrap(self, lines: Sequence[str]) -> list[str]:
+        """Break lines that are too long, for those of whom nothing may be cut."""
+        columns = self.columns()
+        return [
+            line[start : start + columns] for line in lines for start in range(0, max(len(line), 1), columns)
+        ]
+
     def clear_screen(self) -> None:
         """Begin at the top of an empty screen."""
         self._stream.write("\x1b[2J\x1b[H")

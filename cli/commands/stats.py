@@ -40,6 +40,7 @@ def stats(
     no_trunc: bool,
 ) -> None:
     """Display a live stream of container(s) resource usage statistics."""
+    containers = tuple(dict.fromkeys(containers))
     request = pb.GetStatsRequest(containers=containers, all=everything)
     draws = sys.stdout.isatty() and not no_stream and style in ("", "table")
     redraw = Redraw(sys.stdout)
@@ -47,7 +48,7 @@ def stats(
         rows = [view.row(used, full=no_trunc, asked=containers) for used in sample.stats]
         if draws:
             table = output.table(rows, view.DEFAULT, view.HEADERS).splitlines()
-            redraw.draw(table[: redraw.rows()])
+            redraw.draw(redraw.wrap(table)[: redraw.rows()])
         elif number >= SHARE_SAMPLE or not rows:
             output.print_rows(rows, style=style, default=view.DEFAULT, headers=view.HEADERS)
             sys.stdout.flush()

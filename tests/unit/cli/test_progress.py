@@ -99,6 +99,7 @@ def test_lines_are_drawn_over_themselves_and_cut_to_the_width() -> None:
     first, second = stream.getvalue().split("\x1b[2A")
     assert first == f"\x1b[2Kone\n\x1b[2K{'x' * 79}\n"
     assert second == "\x1b[2Ktwo\n\x1b[J"
+    assert redraw.wrap(["", "x" * 80, "y"]) == ["", "x" * 79, "x", "y"]
 
 
 @pytest.mark.parametrize(
