@@ -18,6 +18,7 @@ from services.imaged.images.catalog import Catalog
 from services.imaged.images.collector import Collector
 from services.imaged.images.committing import Committer
 from services.imaged.images.documents import Documents
+from services.imaged.images.events import ImageEvents
 from services.imaged.images.importing import Importer
 from services.imaged.images.landing import Landing
 from services.imaged.images.layout_index import LayoutIndex
@@ -39,6 +40,7 @@ from services.imaged.store.ingest import IngestStore
 from services.imaged.store.leases import Leases
 from services.imaged.store.schema import MIGRATIONS
 from services.kit import system
+from services.kit.events import History
 from services.kit.rpc.server import RpcServer
 from services.kit.sqlite import Database
 
@@ -88,6 +90,7 @@ async def build(config: ImagedConfig, supervisor: Supervisor) -> AsyncIterator[L
         ingests = IngestStore(layout.ingest, layout.blobs)
         leases = Leases(database, clock, new_id)
         documents = Documents(blobs)
+        events = ImageEvents(History(), documents, clock)
         catalog = Catalog(database, documents, snapshots.table)
         collector = Collector(database, blobs, documents, snapshots, leases, clock)
         index = LayoutIndex(database, layout.index)
@@ -95,9 +98,9 @@ async def build(config: ImagedConfig, supervisor: Supervisor) -> AsyncIterator[L
         unpacker = Unpacker(snapshots, config.limits)
         landing = Landing(blobs, ingests, unpacker, registrar, leases, collector)
         fetcher = Fetcher(blobs, ingests, clock, system.system_rng())
-        puller = Puller(catalog, documents, blobs, [peers], fetcher, unpacker, registrar, leases)
-        naming = Naming(database, catalog, registrar, collector, snapshots.table, index)
-        committer = Committer(database, documents, snapshots, ingests, landing, clock, node_platform)
+        puller = Puller(catalog, documents, blobs, [peers], fetcher, unpacker, registrar, leases, events)
+        naming = Naming(database, catalog, registrar, collector, snapshots.table, index, events)
+        committer = Committer(database, documents, snapshots, ingests, landing, clock, node_platform, events)
 
         await snapshots.recover()
         await leases.recover()
@@ -113,12 +116,14 @@ async def build(config: ImagedConfig, supervisor: Supervisor) -> AsyncIterator[L
                 catalog,
                 naming,
                 puller,
-                Importer(ingests, landing, clock),
-                Loader(ingests, landing, node_platform),
+                Importer(ingests, landing, clock, events),
+                Loader(ingests, landing, node_platform, events),
                 blobs,
                 clock,
                 node_platform,
+                events,
             ),
+            follows={"WatchEvents"},
         )
         server.add(
             snapshot_pb2_grpc.add_SnapshotServiceServicer_to_server,

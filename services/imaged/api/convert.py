@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from services.imaged.images.view import ImageView
     from services.imaged.model.config import Healthcheck, RunConfig
     from services.imaged.snapshots.ports import Mount, PathChange, Snapshot
+    from services.kit.events import Event
 
 _KINDS = {
     Kind.ACTIVE: snapshot_pb2.SNAPSHOT_KIND_ACTIVE,
@@ -119,6 +120,17 @@ def history(view: ImageView) -> list[image_pb2.HistoryEntry]:
         entries[0].image_id = str(view.record.image_id)
         entries[0].tags.extend(view.repo_tags)
     return entries
+
+
+def event(value: Event) -> image_pb2.Event:
+    """Return the message of an event."""
+    return image_pb2.Event(
+        time=timestamp(value.at),
+        type=value.type,
+        action=value.action,
+        id=value.id,
+        attributes=dict(value.attributes),
+    )
 
 
 def mounts(values: Iterable[Mount]) -> list[snapshot_pb2.Mount]:

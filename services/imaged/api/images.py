@@ -11,17 +11,21 @@ from beeyard.image.v1 import image_pb2, image_pb2_grpc
 from services.imaged import streams
 from services.imaged.api import convert, requests
 from services.imaged.images import disk_use, filters, naming, progress, saving
+from services.imaged.images.events import Action
 from services.imaged.images.importing import ImportSpec
 from services.imaged.model import platform as platforms
 from services.imaged.model import reference as references
 from services.imaged.pull.puller import Policy, PullSpec
 from services.kit import errors
+from services.kit.events import Event, Live, Selection
+from services.kit.watch import Resync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
     from services.imaged.images.catalog import Catalog
+    from services.imaged.images.events import ImageEvents
     from services.imaged.images.importing import Importer
     from services.imaged.images.loading import Loader
     from services.imaged.images.naming import Naming
@@ -55,6 +59,7 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
         blobs: BlobStore,
         clock: Clock,
         node_platform: Platform,
+        events: ImageEvents,
     ) -> None:
         self._catalog = catalog
         self._naming = naming
@@ -64,6 +69,7 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
         self._blobs = blobs
         self._clock = clock
         self._node_platform = node_platform
+        self._events = events
 
     async def Pull(
         self, request: image_pb2.PullRequest, context: Context
@@ -151,6 +157,8 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
         async with contextlib.aclosing(archive) as chunks:
             async for chunk in chunks:
                 yield image_pb2.SaveResponse(chunk=chunk)
+        for image in merged:
+            self._events.tell(Action.SAVE, image.view.record.image_id)
 
     async def ListImages(
         self, request: image_pb2.ListImagesRequest, context: Context
@@ -226,6 +234,26 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
         return image_pb2.PruneImagesResponse(
             untagged=removed.untagged, deleted=removed.deleted, reclaimed_bytes=removed.freed_bytes
         )
+
+    async def WatchEvents(
+        self, request: image_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[image_pb2.WatchEventsResponse]:
+        """Stream what happens to images."""
+        selection = Selection(
+            since_s=request.since.ToNanoseconds() / 1e9 if request.HasField("since") else None,
+            until_s=request.until.ToNanoseconds() / 1e9 if request.HasField("until") else None,
+            filters=convert.filters(request.filters),
+        )
+        async with contextlib.aclosing(self._events.watch(selection)) as items:
+            async for item in items:
+                match item:
+                    case Event():
+                        yield image_pb2.WatchEventsResponse(event=convert.event(item))
+                    case Resync():
+                        yield image_pb2.WatchEventsResponse(resync=image_pb2.Resync())
+                    case Live():
+                        if request.mark_live:
+                            yield image_pb2.WatchEventsResponse(live=image_pb2.Live())
 
     def _platform(self, text: str) -> Platform:
         return platforms.parse(text) if text else self._node_platform

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from services.imaged import streams
+from services.imaged.images.events import Action
 from services.imaged.images.importing import Made, compose
 from services.imaged.images.progress import NoFeed
 from services.imaged.images.staging import Staged, StagedFile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.imaged.images.documents import Documents
+    from services.imaged.images.events import ImageEvents
     from services.imaged.images.landing import Landing
     from services.imaged.model.platform import Platform
     from services.imaged.model.reference import Reference
@@ -61,6 +63,7 @@ class Committer:
         landing: Landing,
         clock: Clock,
         node_platform: Platform,
+        events: ImageEvents,
     ) -> None:
         self._database = database
         self._documents = documents
@@ -69,6 +72,7 @@ class Committer:
         self._landing = landing
         self._clock = clock
         self._node_platform = node_platform
+        self._events = events
 
     async def commit(self, spec: CommitSpec) -> Made:
         """Make the image. Whether the container stands still meanwhile is the caller's concern.
@@ -105,6 +109,8 @@ class Committer:
             await self._landing.land(staged, [image], NoFeed())
         finally:
             await streams.in_thread(staged.close)
+        if spec.reference is not None:
+            self._events.tell(Action.TAG, image.manifest.config.digest, spec.reference.familiar)
         return Made(image_id=image.manifest.config.digest, manifest_digest=image.descriptor.digest)
 
     async def _base(self, snapshot: Snapshot) -> tuple[ImageConfig, tuple[Descriptor, ...]]:

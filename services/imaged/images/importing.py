@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from services.imaged import streams
 from services.imaged.images.archive import PlannedImage
+from services.imaged.images.events import Action
 from services.imaged.images.progress import NoFeed
 from services.imaged.images.staging import Staged, StagedFile
 from services.imaged.layers import decompress
@@ -25,6 +26,7 @@ from services.kit.tar.entry import invalid
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from services.imaged.images.events import ImageEvents
     from services.imaged.images.landing import Landing
     from services.imaged.model.digest import Digest
     from services.imaged.model.platform import Platform
@@ -58,10 +60,11 @@ class Made:
 class Importer:
     """Imports root file systems."""
 
-    def __init__(self, ingests: IngestStore, landing: Landing, clock: Clock) -> None:
+    def __init__(self, ingests: IngestStore, landing: Landing, clock: Clock, events: ImageEvents) -> None:
         self._ingests = ingests
         self._landing = landing
         self._clock = clock
+        self._events = events
 
     async def make(self, spec: ImportSpec, chunks: AsyncIterator[bytes]) -> Made:
         """Make an image of the archive in `chunks`.
@@ -93,7 +96,11 @@ class Importer:
             await self._landing.land(staged, [image], NoFeed())
         finally:
             await streams.in_thread(staged.close)
-        return Made(image_id=image.manifest.config.digest, manifest_digest=image.descriptor.digest)
+        image_id = image.manifest.config.digest
+        if spec.reference is not None:
+            self._events.tell(Action.TAG, image_id, spec.reference.familiar)
+        self._events.tell(Action.IMPORT, image_id)
+        return Made(image_id=image_id, manifest_digest=image.descriptor.digest)
 
     def _stage(self, chunks: Iterator[bytes]) -> Staged:
         """Read the archive to its end; blocks. That it is one, unpacking will show."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.imaged import streams
 from services.imaged.images import archive, staging
+from services.imaged.images.events import Action
 from services.imaged.images.progress import Step
 from services.imaged.model import platform as platforms
 from services.imaged.model import reference as references
@@ -14,6 +15,7 @@ from services.imaged.model import reference as references
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from services.imaged.images.events import ImageEvents
     from services.imaged.images.landing import Landing
     from services.imaged.images.progress import Feed
     from services.imaged.model.descriptor import Descriptor
@@ -34,10 +36,13 @@ class Loaded:
 class Loader:
     """Loads archives."""
 
-    def __init__(self, ingests: IngestStore, landing: Landing, node_platform: Platform) -> None:
+    def __init__(
+        self, ingests: IngestStore, landing: Landing, node_platform: Platform, events: ImageEvents
+    ) -> None:
         self._ingests = ingests
         self._landing = landing
         self._node_platform = node_platform
+        self._events = events
 
     async def load(
         self, chunks: AsyncIterator[bytes], wanted: Sequence[Platform], feed: Feed
@@ -65,6 +70,8 @@ class Loader:
             await self._landing.land(staged, images, feed)
         finally:
             await streams.in_thread(staged.close)
+        for image_id in dict.fromkeys(image.manifest.config.digest for image in images):
+            self._events.tell(Action.LOAD, image_id)
         return [
             Loaded(
                 name=references.parse(name).familiar if name else "",

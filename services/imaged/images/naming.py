@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.imaged.images import catalog, removal
+from services.imaged.images.events import Action
 from services.imaged.model import reference as references
 from services.imaged.store import images as image_rows
 from services.kit import errors, log
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
     from services.imaged.images.catalog import Catalog
     from services.imaged.images.collector import Collector
+    from services.imaged.images.events import ImageEvents
     from services.imaged.images.filters import ImageFilter
     from services.imaged.images.layout_index import LayoutIndex
     from services.imaged.images.registrar import Registrar
+    from services.imaged.model.digest import Digest
     from services.imaged.snapshots.records import Table
     from services.imaged.store.images import ImageRecord
     from services.kit.sqlite import Database
@@ -48,6 +51,7 @@ class Naming:
         collector: Collector,
         snapshots: Table,
         index: LayoutIndex,
+        events: ImageEvents,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -55,6 +59,7 @@ class Naming:
         self._collector = collector
         self._snapshots = snapshots
         self._index = index
+        self._events = events
 
     async def tag(self, source: str, target: str) -> None:
         """Give the image `source` the name `target`, which another image loses.
@@ -66,6 +71,7 @@ class Naming:
         name = parse_tag(target)
         record = await self._catalog.get(source)
         await self._registrar.name(record, record.manifest, str(name))
+        self._events.tell(Action.TAG, record.image_id, name.familiar)
 
     async def remove(self, text: str, *, force: bool) -> Removed:
         """Remove what `text` names; see `removal` for the rules."""
@@ -80,28 +86,35 @@ class Naming:
         ]
 
         def take_away(connection: sqlite3.Connection) -> _Taken:
-            taken = _Taken(untagged=[], images=[])
+            taken = _Taken()
             for view in views:
                 for record in image_rows.with_id(connection, view.record.image_id):
                     if self._snapshots.keys_using(connection, record.manifest.digest):
                         continue  # in use since we looked
                     names = _names_of(connection, [record])
                     image_rows.delete(connection, record.manifest.digest)
-                    taken.untagged += [name.familiar for name in names]
+                    taken.untagged += [(name.familiar, record.image_id) for name in names]
                     taken.images.append(record)
             return taken
 
-        return await self._remove(take_away)
+        removed = await self._remove(take_away)
+        self._events.pruned(removed.freed_bytes)
+        return removed
 
     async def _remove(self, take_away: Callable[[sqlite3.Connection], _Taken]) -> Removed:
         taken = await self._database.write(take_away)
+        images = list(dict.fromkeys(record.image_id for record in taken.images))
+        for _, image_id in taken.untagged:
+            self._events.tell(Action.UNTAG, image_id)
+        for image_id in images:
+            self._events.deleted(image_id)
         await self._index.refresh()
         collected = await self._collector.collect()
-        images = list(dict.fromkeys(str(record.image_id) for record in taken.images))
-        _log.info("images_removed", untagged=taken.untagged, images=images)
+        untagged = [name for name, _ in taken.untagged]
+        _log.info("images_removed", untagged=untagged, images=list(map(str, images)))
         return Removed(
-            untagged=taken.untagged,
-            deleted=[*images, *collected.snapshots],
+            untagged=untagged,
+            deleted=[*map(str, images), *collected.snapshots],
             freed_bytes=collected.freed_bytes,
         )
 
@@ -121,15 +134,19 @@ class Naming:
         if plan.image:
             for each in records:
                 image_rows.delete(connection, each.manifest.digest)
-        return _Taken(untagged=[name.familiar for name in plan.names], images=records if plan.image else [])
+        return _Taken(
+            untagged=[(name.familiar, record.image_id) for name in plan.names],
+            images=records if plan.image else [],
+        )
 
 
 @dataclass(slots=True)
 class _Taken:
     """What a tag was taken from."""
 
-    untagged: list[str]
-    images: list[ImageRecord]
+    untagged: list[tuple[str, Digest]] = field(default_factory=list)
+    """Familiar names, each with the id of its image."""
+    images: list[ImageRecord] = field(default_factory=list)
 
 
 def parse_tag(text: str) -> references.Reference:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from services.imaged.images.catalog import Catalog
     from services.imaged.images.documents import Documents
+    from services.imaged.images.events import ImageEvents
     from services.imaged.images.progress import Feed
     from services.imaged.images.registrar import Registrar
     from services.imaged.images.unpack import Unpacker
@@ -88,6 +89,7 @@ class Puller:
         unpacker: Unpacker,
         registrar: Registrar,
         leases: Leases,
+        events: ImageEvents,
     ) -> None:
         self._catalog = catalog
         self._documents = documents
@@ -97,6 +99,7 @@ class Puller:
         self._unpacker = unpacker
         self._registrar = registrar
         self._leases = leases
+        self._events = events
 
     async def pull(self, spec: PullSpec, feed: Feed) -> Pulled:
         """Make the image present and unpacked.
@@ -188,6 +191,7 @@ class Puller:
             await self._registrar.register([registration])
         record = await self._catalog.get(str(parsed.config.digest))
         _log.info("image_pulled", reference=str(reference), id=record.image_id, origins=len(found.origins))
+        self._events.pulled(record.image_id, reference)
         return Pulled(reference=reference.familiar, record=record, is_fetched=True)
 
     async def _fetch_manifest(

@@ -134,6 +134,18 @@ class Daemon:
         request = image_pb2.SaveRequest(references=references, format=kind)
         return b"".join([response.chunk async for response in client.stream(self.images.Save(request))])
 
+    async def told(self, **filters: Sequence[str]) -> list[Any]:
+        """Return the events until now."""
+        values = {key: image_pb2.StringList(values=value) for key, value in filters.items()}
+        request = image_pb2.WatchEventsRequest(filters=values, mark_live=True)
+        request.since.FromSeconds(1)
+        events: list[Any] = []
+        async for response in client.stream(self.images.WatchEvents(request)):
+            if response.HasField("live"):
+                break
+            events.append(response.event)
+        return events
+
     async def pull(self, reference: str, **fields: Any) -> tuple[list[Any], Any]:
         """Pull; return the progress and the result."""
         request = image_pb2.PullRequest(reference=reference, **fields)

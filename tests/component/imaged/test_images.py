@@ -177,6 +177,40 @@ async def test_prune_spares_names_unless_all(daemon: Daemon) -> None:
     assert await daemon.tags() == ["web:1"]
 
 
+async def test_images_tell_of_themselves_as_dockers(daemon: Daemon) -> None:
+    made = (await daemon.import_(ROOTFS, "web:1", changes=["LABEL a=b"])).image_id
+    for target in ("web:2", "registry.example/web:3"):
+        await client.call(daemon.images.TagImage(image_pb2.TagImageRequest(source="web:1", target=target)))
+    await daemon.load(await daemon.save("web:1", "web:2"))
+    await daemon.remove("web:2")
+    await daemon.prepare("c", "web:1")
+    commit = snapshot_pb2.CommitImageRequest(key="c", reference="new:1")
+    committed = (await client.call(daemon.snapshots.CommitImage(commit))).image_id
+    await client.call(daemon.images.PruneImages(image_pb2.PruneImagesRequest(all=True)))
+    with pytest.raises(errors.FailedPrecondition):
+        await daemon.remove(made)
+
+    told = await daemon.told()
+    assert {event.type for event in told} == {"image"}
+    assert [(event.action, event.id, event.attributes["name"]) for event in told[:-1]] == [
+        ("tag", made, "web:1"),
+        ("import", made, made),
+        ("tag", made, "web:2"),
+        ("tag", made, "registry.example/web:3"),
+        ("save", made, made),
+        ("load", made, made),
+        ("untag", made, made),
+        ("tag", committed, "new:1"),
+        ("untag", committed, committed),
+        ("delete", committed, committed),
+    ]
+    assert [event.attributes["a"] for event in told[:-2]] == ["b"] * 9, "labels of all that are still there"
+    assert (told[-1].action, told[-1].id, list(told[-1].attributes)) == ("prune", "", ["reclaimed"])
+    assert [event.action for event in await daemon.told(image=["web"], event=["tag"])] == ["tag", "tag"]
+    with pytest.raises(errors.Invalid, match="colour"):
+        await daemon.told(colour=["red"])
+
+
 async def test_history_shows_each_step(daemon: Daemon) -> None:
     made = await daemon.import_(ROOTFS, "web:1")
     await daemon.prepare("c", "web:1")

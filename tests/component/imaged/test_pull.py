@@ -85,6 +85,10 @@ async def test_an_image_of_one_node_runs_on_another(swarm: Swarm) -> None:
     assert not again.fetched
     assert sum(swarm.road.reads.values()) == before
     assert (await swarm.puller.list())[0].id == (await swarm.holder.get("web:1")).id
+    (told,) = await swarm.puller.told()
+    assert (told.action, told.id, told.attributes["name"]) == ("pull", "web:1", "web"), (
+        "once: it was here then"
+    )
 
 
 async def test_layers_come_in_parallel_and_from_several_nodes(swarm: Swarm) -> None:
