@@ -128,8 +128,8 @@ def _gaps(pool: Sequence[IdMap], taken: Iterable[IdMap]) -> Iterator[IdMap]:
 def _first(pool: Sequence[IdMap]) -> IdMap:
     if not pool:
         raise errors.FailedPrecondition(
-            "this node has no ids for user namespaces: give its user `userns_user` a range in /etc/subuid and"
-            " /etc/subgid, or set `userns_range`, and restart containerd",
+            "this node has no ids for user namespaces: give the user whom the setting `userns_user` names (beeyard) a"
+            " range in /etc/subuid and /etc/subgid, or set `userns_range`, and restart containerd",
             reason="USERNS_NO_IDS",
         )
     return pool[0]

@@ -94,6 +94,8 @@ def test_a_daemon_is_ready_and_watched(installed: Host, daemon: str) -> None:
 def test_version_and_info(installed: Host) -> None:
     assert all(f" {daemon}:" in installed.run("swarmctl", "version") for daemon in DAEMONS)
     assert "Swarm: inactive" in installed.run("swarmctl", "info")
+    for file in ("/etc/subuid", "/etc/subgid"):
+        assert installed.run("grep", "-c", "^beeyard:", file).strip() == "1", "ids for --userns=auto"
 
 
 def test_only_root_and_the_group_reach_it(installed: Host) -> None:
