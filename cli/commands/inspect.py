@@ -9,7 +9,7 @@ import click
 
 from cli import locate
 from cli.command import command, for_each, inspect_format_option, with_session
-from cli.errors import UNREACHABLE
+from cli.errors import UNREACHABLE, invalid
 from cli.format import output
 from services.kit import errors
 
@@ -113,6 +113,8 @@ def inspect(session: Session, style: str, names: tuple[str, ...], kind: str | No
     found: list[dict[str, Any]] = []
 
     def look(name: str) -> None:
+        if not name:
+            raise invalid("the name of what is to be inspected is empty")
         if kind is None:
             found.append(find(session, name, size=size))
         elif kind == "container":

@@ -13,7 +13,7 @@ from cli.commands import creation, foreground
 from cli.errors import EXIT_ENGINE, invalid
 from cli.specs import container as specs
 from cli.specs import container_options as options
-from services.kit import errors
+from services.kit import detach_keys, errors
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -30,6 +30,7 @@ START_TIMEOUT_S = 120.0
 def run(session: Session, image: str, command: tuple[str, ...], **given: Any) -> int:
     """Create and run a new container from an image."""
     streams = specs.streams(given, detach=given["detach"])
+    detach_keys.parse(given["detach_keys"])  # before there is a container to be attached to
     spec = specs.build(image, command, given)
     spec.stdin_once = spec.open_stdin and streams.stdin
     if spec.tty and streams.stdin and not terminal.is_terminal(terminal.STDIN):

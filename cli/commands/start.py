@@ -12,6 +12,7 @@ from cli.command import command, for_each_at_once, with_session
 from cli.commands import foreground
 from cli.commands.checkpoint import absolute
 from cli.errors import invalid
+from services.kit import detach_keys as keys
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -45,6 +46,7 @@ def start(
     interactive: bool,
 ) -> int:
     """Start one or more stopped containers."""
+    keys.parse(detach_keys)
     if checkpoint:
         if attach or interactive or len(containers) > 1:
             raise invalid(

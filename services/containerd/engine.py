@@ -116,8 +116,10 @@ class Engine:
 
         Raises:
             errors.NotFound: None (CONTAINER_NOT_FOUND).
-            errors.Invalid: More than one (REFERENCE_AMBIGUOUS).
+            errors.Invalid: More than one (REFERENCE_AMBIGUOUS), or the reference is empty (REFERENCE_EMPTY).
         """
+        if not reference:
+            raise errors.Invalid("the name of a container is empty", reason="REFERENCE_EMPTY")
         actor = self._actors.get(reference) or self._actors.get(
             self._ids.get(reference.removeprefix("/"), "")
         )
@@ -166,7 +168,7 @@ class Engine:
         if len(request_id) > REQUEST_ID_CHARS_MAX:
             raise errors.Invalid(f"the request id is longer than {REQUEST_ID_CHARS_MAX} characters")
         if name:
-            names.check(name)
+            name = names.given(name)
         if (again := self._repeated(request_id)) is not None and not await self._undone(again):
             return await self._created(again)
         spec = choice.settled(self._pinned(spec), self._machine.userns)
@@ -175,6 +177,7 @@ class Engine:
         image = await self._images.config(image_id or spec.image, "" if image_id else spec.platform)
         resolve.command(spec, image)
         resolve.workdir(spec, image)
+        resolve.check_health(spec, image)
         signals.number(resolve.stop_signal(spec, image))
         if spec.network.publish_all:
             ports.check_publish_all({*image.exposed_ports, *spec.network.expose})
@@ -282,7 +285,7 @@ class Engine:
 
     async def rename(self, actor: Actor, name: str) -> None:
         """Give it another name."""
-        names.check(name)
+        name = names.given(name)
         await owned.to_its_end(self._around.supervisor, self._renamed(actor, name), "rename")
 
     async def _renamed(self, actor: Actor, name: str) -> None:

@@ -268,7 +268,7 @@ class Execs:
 
 def _check(actor: Actor, request: ExecRequest) -> None:
     name = actor.record.name
-    if not request.argv or not request.argv[0]:
+    if not request.argv:
         raise errors.Invalid("no command is given", reason="SPEC_INVALID")
     if any("\0" in text for text in (*request.argv, *request.env, request.workdir)):
         raise errors.Invalid("a text holds a NUL byte", reason="SPEC_INVALID")
@@ -281,6 +281,8 @@ def _check(actor: Actor, request: ExecRequest) -> None:
     if actor.status.state is not State.RUNNING:
         why = "it is restarting" if actor.status.state is State.RESTARTING else "it is not running"
         raise errors.FailedPrecondition(f"container {name}: {why}", reason="CONTAINER_NOT_RUNNING")
+    if not request.argv[0]:
+        raise _cannot("the command is empty: name a program", oci_cli.EXIT_NOT_FOUND)
 
 
 def _refuse_if_ended(actor: Actor, run: Run | None) -> None:
@@ -316,10 +318,8 @@ def _not_executed(program: str, message: str) -> errors.FailedPrecondition:
     )
 
 
-def _cannot(message: str) -> errors.FailedPrecondition:
-    return errors.FailedPrecondition(
-        message, reason="START_FAILED", metadata={"exit_code": str(oci_cli.EXIT_CANNOT_EXECUTE)}
-    )
+def _cannot(message: str, code: int = oci_cli.EXIT_CANNOT_EXECUTE) -> errors.FailedPrecondition:
+    return errors.FailedPrecondition(message, reason="START_FAILED", metadata={"exit_code": str(code)})
 
 
 def _identity(recorded: Section) -> Identity:

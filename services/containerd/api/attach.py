@@ -17,7 +17,7 @@ from services.containerd.model.events import Action
 from services.containerd.model.status import Phase
 from services.containerd.streams import detach
 from services.containerd.streams.buffer import Channel
-from services.kit import errors
+from services.kit import detach_keys, errors
 
 if TYPE_CHECKING:
     import asyncio
@@ -131,7 +131,9 @@ class Attaching:
         wanted = opening.open
         actor = self._engine.find(wanted.container)
         tty = actor.record.spec.tty
-        keys = detach.parse(wanted.detach_keys)  # refused even where there is no terminal to type them on
+        keys = detach_keys.parse(
+            wanted.detach_keys
+        )  # refused even where there is no terminal to type them on
         keys = keys if tty else b""
         typed = keys if wanted.stdin else None
         if wanted.HasField("size"):

@@ -9,9 +9,8 @@ from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.api.attach import STREAMS, Typist
 from services.containerd.api.follow import exit_to_pb
 from services.containerd.execs import ExecRequest
-from services.containerd.streams import detach
 from services.containerd.streams.hub import Hub
-from services.kit import errors
+from services.kit import detach_keys, errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +45,9 @@ class Executing:
             stdin=wanted.stdin and not wanted.detach,
             privileged=wanted.privileged,
         )
-        keys = detach.parse(wanted.detach_keys)  # refused even where there is no terminal to type them on
+        keys = detach_keys.parse(
+            wanted.detach_keys
+        )  # refused even where there is no terminal to type them on
         keys = keys if wanted.tty else b""
         hub = Hub(self._clock)
         if wanted.detach:

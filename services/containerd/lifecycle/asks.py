@@ -246,7 +246,7 @@ def release(machine: Automaton, event: ReleaseAsked, now: datetime) -> list[Effe
 def pause(machine: Automaton, event: PauseAsked) -> list[Effect]:
     """Freeze all its processes."""
     if machine.status.state is State.PAUSED:
-        return [Reply(ask=event.ask, refusal=Refusal.PAUSED)]
+        return [Reply(ask=event.ask, refusal=Refusal.ALREADY_PAUSED)]
     if machine.status.phase is not Phase.UP:
         return [Reply(ask=event.ask, refusal=Refusal.NOT_RUNNING)]
     if machine.status.checkpointing:

@@ -14,6 +14,7 @@ _TEXTS = {
     Refusal.RUNNING: "it is running: stop it first, or use force",
     Refusal.NOT_RUNNING: "it is not running",
     Refusal.PAUSED: "it is paused: unpause it first",
+    Refusal.ALREADY_PAUSED: "it is already paused",
     Refusal.NOT_PAUSED: "it is not paused",
     Refusal.REMOVING: "it is being removed",
     Refusal.DEAD: "a removal of it has failed half-way: it can only be removed",

@@ -12,6 +12,17 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
+def given(name: str) -> str:
+    """Return the name that is meant: it may be written as `inspect` shows it, with a slash before it.
+
+    Raises:
+        errors.Invalid: It is none.
+    """
+    meant = name.removeprefix("/")
+    check(meant)
+    return meant
+
+
 def check(name: str) -> None:
     """Refuse what is no name. A name of 64 hex digits would pass for an id.
 

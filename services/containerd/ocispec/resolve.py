@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.containerd.model.durations import bounded
-from services.containerd.model.spec import STOP_GRACE_DEFAULT_S, ContainerSpec, Healthcheck
+from services.containerd.model.spec import STOP_GRACE_DEFAULT_S, ContainerSpec, HealthAction, Healthcheck
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def command(spec: ContainerSpec, image: ImageConfig) -> Command:
             "no command specified: neither the image nor the request names one", reason="SPEC_INVALID"
         )
     if not argv[0]:
-        raise errors.Invalid("the command is empty: name a program", reason="SPEC_INVALID")
+        raise errors.Invalid(
+            "the command is empty: name a program", reason="SPEC_INVALID", metadata={"exit_code": "127"}
+        )
     return Command(path=argv[0], args=argv[1:])
 
 
@@ -122,6 +124,24 @@ def stop_signal(spec: ContainerSpec, image: ImageConfig) -> str:
 def stop_grace_s(spec: ContainerSpec) -> float:
     """Return how long the container may take to stop; negative is for ever."""
     return STOP_GRACE_DEFAULT_S if spec.stop_grace_s is None else bounded(spec.stop_grace_s)
+
+
+def check_health(spec: ContainerSpec, image: ImageConfig) -> None:
+    """Refuse to act on a health that nobody looks at.
+
+    Raises:
+        errors.Invalid: An action on failure is asked for, and there is no health check (NO_HEALTHCHECK).
+    """
+    if (
+        spec.health is not None
+        and spec.health.on_failure is not HealthAction.NONE
+        and health(spec, image) is None
+    ):
+        raise errors.Invalid(
+            f"--health-on-failure {spec.health.on_failure}: there is no health check, neither from --health-cmd nor"
+            " from the image",
+            reason="NO_HEALTHCHECK",
+        )
 
 
 def health(spec: ContainerSpec, image: ImageConfig) -> Healthcheck | None:

@@ -56,6 +56,8 @@ _LIMITS = (
 """Control files of v1 and v2, and the flags that write them. Longer names stand before their beginnings."""
 
 
+_NO_REGULAR_FILE = "open executable: Operation not permitted"
+"""How crun says that."""
 _LOG_LINE = re.compile(r'time="[^"]*" (?:level=\w+ msg=)?"?(.*?)"?$')
 """runc writes its messages as a logger does."""
 
@@ -149,5 +151,7 @@ def explain(message: str) -> str:
     for noise in _NOISE:
         text = text.replace(noise, "")
     text = text.strip().strip('"')
+    if text == _NO_REGULAR_FILE:
+        return "it is a directory, or something else that is no program"
     flag = next((flag for file, flag in _LIMITS if file in text), "")
     return f"{flag}: the kernel does not take it ({text})" if flag else text

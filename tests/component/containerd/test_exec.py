@@ -62,7 +62,13 @@ async def test_input_and_terminal(each: Yard) -> None:
 @pytest.mark.parametrize("tty", [False, True], ids=["pipes", "terminal"])
 async def test_what_cannot_be_executed(each: Yard, tty: bool) -> None:
     container = await sleeper(each)
-    for program, code in (("/no/such", "127"), ("nosuch", "127"), ("/usr/local/bin/plain", "126")):
+    for program, code in (
+        ("/no/such", "127"),
+        ("nosuch", "127"),
+        ("", "127"),
+        ("/usr/local/bin/plain", "126"),
+        ("/usr", "126"),
+    ):
         with pytest.raises(errors.FailedPrecondition) as failed:
             await execute(each, container, program, tty=tty)
         assert failed.value.reason == "START_FAILED"

@@ -113,15 +113,6 @@ def test_no_signals(text: str) -> None:
         signals.normalize(text)
 
 
-def test_detach_keys() -> None:
-    assert detach.parse("") == b"\x10\x11"
-    assert detach.parse("a,ctrl-[,ctrl-Z") == b"a\x1b\x1a"
-    assert detach.parse("-") == b""
-    for bad in ("ctrl-", "ctrl-1", "ab", "ctrl-ab", ",", ",".join("a" * 17)):
-        with pytest.raises(errors.Invalid):
-            detach.parse(bad)
-
-
 @given(st.lists(st.sampled_from([b"\x10", b"\x11", b"a", b"\x10\x10", b"\x10a"]), max_size=12))
 def test_what_is_typed_passes_unless_it_is_the_sequence(parts: list[bytes]) -> None:
     typed = b"".join(parts)

@@ -20,6 +20,8 @@ from services.containerd.model.spec import (
     ContainerSpec,
     Device,
     DeviceLimit,
+    HealthAction,
+    Healthcheck,
     Mount,
     MountKind,
     Network,
@@ -27,7 +29,7 @@ from services.containerd.model.spec import (
     Security,
     Ulimit,
 )
-from services.containerd.ocispec import capabilities, process, seccomp
+from services.containerd.ocispec import capabilities, process, resolve, seccomp
 from services.containerd.ocispec.build import BPF_ANNOTATION, build
 from services.containerd.ocispec.facts import BoundFile, DeviceNode, HostFacts, Identity, Placement, Seccomp
 from services.kit import errors
@@ -277,6 +279,21 @@ def test_what_runs(
 def test_no_command_is_refused() -> None:
     with pytest.raises(errors.Invalid, match="no command"):
         built(ContainerSpec(image="web", entrypoint=()), image=ImageConfig(command=("c",)))
+    with pytest.raises(errors.Invalid, match="empty") as refused:
+        built(ContainerSpec(image="web", command=("", "x")), image=ImageConfig())
+    assert refused.value.metadata["exit_code"] == "127", "with which run ends"
+
+
+@pytest.mark.parametrize("own", [(), ("NONE",)])
+def test_an_action_on_failure_needs_a_health_check(own: tuple[str, ...]) -> None:
+    check = Healthcheck(test=("CMD", "c"))
+    asked = ContainerSpec(image="web", health=Healthcheck(test=own, on_failure=HealthAction.KILL))
+    with pytest.raises(errors.Invalid, match="--health-on-failure kill") as refused:
+        resolve.check_health(asked, ImageConfig(health=check if own else None))
+    assert refused.value.reason == "NO_HEALTHCHECK"
+    if not own:
+        resolve.check_health(asked, ImageConfig(health=check))
+    resolve.check_health(ContainerSpec(image="web", health=Healthcheck(test=own)), ImageConfig())
 
 
 def test_environment_is_merged_in_order() -> None:
