@@ -277,6 +277,8 @@ class Hub:
                 packet = self._socket.recv(_PACKET_BYTES_MAX + 1)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # conmon has gone without reading all input; what it wrote before comes after this, once told
             except OSError:
                 packet = b""
             if not packet:

@@ -117,6 +117,17 @@ async def test_input_goes_in_packets_that_conmon_takes(conmon: Conmon) -> None:
     await hub.write_stdin(b"too late")
 
 
+async def test_input_that_nobody_reads_loses_no_output(conmon: Conmon) -> None:
+    hub = Hub(SystemClock())
+    async with attached(hub, conmon) as client:
+        await hub.write_stdin(b"unread")
+        await conmon.write(2, b"last")
+        conmon.close()
+        await hub.end()
+        assert await client.read() == (Channel.STDOUT, b"last")
+        assert await client.read() is None
+
+
 async def test_the_end_while_input_waits_for_room(conmon: Conmon) -> None:
     """The descriptor must not be closed under the event loop's feet."""
     hub = Hub(SystemClock())
