@@ -24,6 +24,8 @@ def _port_range(text: str, whole: str, option: str = "--publish") -> tuple[int, 
     ):
         raise invalid(f"{option} {whole!r}: {text!r} is no port or range of ports")
     start, end = int(first), int(last)
+    if start > end:
+        raise invalid(f"{option} {whole!r}: {text!r} ends before it begins")
     if not 0 < start <= end <= PORT_MAX:
         raise invalid(f"{option} {whole!r}: {text!r} is not within 1-{PORT_MAX}")
     return start, end
@@ -73,7 +75,7 @@ def parse_container(text: str) -> container.PortBinding:
     address, outside, inside, protocol = _split(text)
     _check_address(address, text)
     first, last = _port_range(inside, text)
-    host_first, host_last = _port_range(outside, text) if outside else (0, 0)
+    host_first, host_last = _port_range(outside, text) if outside.strip("0") else (0, 0)
     if outside and host_last - host_first != last - first and first != last:
         raise invalid(f"--publish {text!r}: the two ranges differ in length")
     return container.PortBinding(

@@ -210,7 +210,8 @@ class Engine:
         host = self._machine.host
         _, limits = resources.section(spec.resources, host, collections.defaultdict(lambda: (0, 0)))
         _, ulimits = rlimits.section(spec.resources.ulimits, host.hard_limits)
-        return (*limits, *ulimits)
+        unused = ("published ports are discarded: the container has the node's own network",)
+        return (*limits, *ulimits, *(unused if spec.network.mode == "host" and spec.network.ports else ()))
 
     async def start(self, actor: Actor, *, holder: str = "") -> int:
         """Start it; return the pid of its init."""

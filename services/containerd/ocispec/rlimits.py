@@ -59,14 +59,14 @@ def check(ulimits: Iterable[Ulimit]) -> None:
 
 
 def section(ulimits: Iterable[Ulimit], hard_limits: Mapping[str, int]) -> tuple[list[Section], list[str]]:
-    """Return `process.rlimits` and warnings.
+    """Return `process.rlimits` and warnings; of several limits of one name the last counts.
 
     A daemon without CAP_SYS_RESOURCE cannot raise a hard limit, and the runtime would fail with EPERM: such a limit is
     lowered to what can be had, and said so.
     """
     entries: list[Section] = []
     warnings: list[str] = []
-    for limit in ulimits:
+    for limit in {limit.name: limit for limit in ulimits}.values():
         ceiling = hard_limits.get(limit.name, -1)
         soft, hard = (_clamp(value, ceiling) for value in (limit.soft, limit.hard))
         if hard != limit.hard:

@@ -304,9 +304,8 @@ def test_environment_is_merged_in_order() -> None:
 
 
 def test_limits_of_the_daemon_are_limits_of_the_container() -> None:
-    spec = ContainerSpec(
-        image="web", command=("x",), resources=Resources(ulimits=(Ulimit(name="nofile", soft=5, hard=-1),))
-    )
+    twice = (Ulimit(name="nofile", soft=7, hard=7), Ulimit(name="nofile", soft=5, hard=-1))
+    spec = ContainerSpec(image="web", command=("x",), resources=Resources(ulimits=twice))
     host = replace(HOST, hard_limits={"nofile": 1000})
     result = build(spec, ImageConfig(), PLACEMENT, host)
     assert result.config["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 1000}]  # type: ignore[index]

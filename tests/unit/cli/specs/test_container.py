@@ -65,6 +65,7 @@ CASES: list[tuple[str, dict[str, object]]] = [
     ("--expose 80 --expose 90-91/udp", {"network": {"expose": ["80/tcp", "90-91/udp"]}}),
     ("-P", {"network": {"publish_all": True}}),
     ("-p 80", {"network": {"ports": [{"container_port": 80, "protocol": "tcp"}]}}),
+    ("-p 0:80", {"network": {"ports": [{"container_port": 80, "protocol": "tcp"}]}}),
     (
         "-p 127.0.0.1:8080:80/udp",
         {"network": {"ports": [
@@ -204,6 +205,7 @@ def test_restart_policies(text: str, condition: int, retries: int) -> None:
         ("-p 80/icmp", "use tcp, udp, sctp"),
         ("-p 1.2.3.4.5:80:80", "'1.2.3.4.5' is not an IP address"),
         ("--expose x", "no port or range"),
+        ("--expose 82-80", "ends before it begins"),
         ("-e =x", "give NAME=value"),
         ("-l =x", "give key=value"),
         ("--env-file /no/such/file", "No such file"),
