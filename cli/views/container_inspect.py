@@ -40,7 +40,7 @@ def inspect(container: pb.Container, *, size: bool) -> dict[str, Any]:
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": container.spec.security.apparmor,
+        "AppArmorProfile": container.apparmor_profile,
         "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": host_config.build(container),
     }

@@ -17,6 +17,7 @@ from services.containerd import execs_left, hostfacts
 from services.containerd.api.containers import ContainerService, Parts
 from services.containerd.api.system import SystemService
 from services.containerd.api.volumes import VolumeService
+from services.containerd.apparmor import loading
 from services.containerd.cgroups import attach_speed, hierarchy
 from services.containerd.cgroups.control import Control
 from services.containerd.checkpoint.making import Checkpointer
@@ -211,7 +212,9 @@ async def _machine(
     layout.make()
     if sharing.ensure(layout.bundles):
         _log.info("bundles_shared", directory=str(layout.bundles))
-    host = hostfacts.read(hierarchies)
+    host = hostfacts.read(
+        hierarchies, apparmor=loading.enabled(), apparmor_default=await loading.load_default()
+    )
     filters = Filters(config.seccomp_profile, layout.seccomp_cache, host)
     await asyncio.to_thread(filters.check)
     if not Path(config.conmon).is_file():

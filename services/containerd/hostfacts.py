@@ -19,8 +19,8 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _CAP_SYS_RESOURCE = "CAP_SYS_RESOURCE"
 
 
-def read(hierarchies: Hierarchies) -> HostFacts:
-    """Return the facts."""
+def read(hierarchies: Hierarchies, *, apparmor: bool = False, apparmor_default: str = "") -> HostFacts:
+    """Return the facts; those about AppArmor are told."""
     held = capabilities.from_mask(_status_mask("CapPrm") & _status_mask("CapBnd"))
     return HostFacts(
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -31,7 +31,8 @@ def read(hierarchies: Hierarchies) -> HostFacts:
         swap_limit=_swap_limit(hierarchies),
         cpu_realtime=_cpu_realtime(hierarchies),
         oom_score_adj_min=-1000 if _CAP_SYS_RESOURCE in held else _own_oom_score_adj(),
-        apparmor=Path("/sys/kernel/security/apparmor/profiles").exists(),
+        apparmor=apparmor,
+        apparmor_default=apparmor_default,
         cpus=os.cpu_count() or 1,
         cpus_online=_online("cpu"),
         memory_nodes_online=_online("node"),

@@ -23,6 +23,7 @@ from services.containerd.logs import options as log_options
 from services.containerd.model import durations
 from services.containerd.model.status import State
 from services.containerd.ocispec.linux import closed_paths
+from services.containerd.ocispec.process import apparmor_profile
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -177,8 +178,10 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         if request.size:
             await self._measure([container])
         container.exec_ids[:] = self._execs.of(container.id)
-        masked, read_only = closed_paths(actor.record.spec.security, self._machine.host)
+        security = actor.record.spec.security
+        masked, read_only = closed_paths(security, self._machine.host)
         container.masked_paths[:], container.readonly_paths[:] = masked, read_only
+        container.apparmor_profile = apparmor_profile(security, self._machine.host)
         return pb.GetContainerResponse(container=container)
 
     async def ListContainers(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.containerd.apparmor import loading
 from services.containerd.kernel import processes
 from services.containerd.lifecycle import faults, joining
 from services.containerd.lifecycle.work import BringUpError
@@ -25,6 +26,7 @@ from services.containerd.neighbours import sandboxes
 from services.containerd.ocispec import capabilities, resolve, user
 from services.containerd.ocispec.build import build
 from services.containerd.ocispec.facts import Placement
+from services.containerd.ocispec.process import UNCONFINED
 from services.containerd.rootfs import binds, devices, mounting
 from services.containerd.rootfs.inside import Inside
 from services.containerd.runtime import conmon, oci_cli
@@ -130,6 +132,12 @@ class BringUp:
         if flavour is None:
             raise errors.FailedPrecondition(
                 f"the runtime {record.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
+            )
+        named = record.spec.security.apparmor
+        if named not in ("", UNCONFINED) and not loading.loaded(named):
+            raise errors.FailedPrecondition(
+                f"--security-opt apparmor={named}: no such profile is loaded on this node (apparmor_parser loads them)",
+                reason="APPARMOR_PROFILE_MISSING",
             )
         for file in record.spec.files:
             inline.content(file)  # one that is gone is said before anything is acquired

@@ -31,6 +31,8 @@ class HostFacts:
     swap_limit: bool = True
     """Whether memory and swap can be limited together."""
     apparmor: bool = False
+    apparmor_default: str = ""
+    """Profile of containers that ask for none; empty where there is none."""
     cpu_realtime: bool = True
     """Whether control groups divide real-time processor time."""
     oom_score_adj_min: int = -1000

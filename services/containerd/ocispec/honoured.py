@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from services.containerd.ocispec.process import UNCONFINED
 from services.kit import errors
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def check(spec: ContainerSpec, host: HostFacts) -> None:
             f"--storage-opt {option}: the snapshot driver of this node has no storage options (no quotas)",
             reason="STORAGE_OPTION_UNSUPPORTED",
         )
-    if security.apparmor not in ("", "unconfined") and not host.apparmor:
+    if security.apparmor not in ("", UNCONFINED) and not host.apparmor:
         raise errors.Unsupported(
             f"--security-opt apparmor={security.apparmor}: AppArmor is not enabled on this node",
             reason="APPARMOR_MISSING",

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.containerd.model.image import ImageConfig
-    from services.containerd.model.spec import ContainerSpec
+    from services.containerd.model.spec import ContainerSpec, Security
     from services.containerd.ocispec.facts import HostFacts, Identity, Placement, Section
 
+UNCONFINED = "unconfined"
 _INIT = ("/sbin/docker-init", "--")
 
 
@@ -49,9 +50,16 @@ def section(
         built["rlimits"] = limits
     # Always: a container must not be as dear to the kernel as the daemon from which it would inherit.
     built["oomScoreAdj"] = max(spec.resources.oom_score_adj, host.oom_score_adj_min)
-    if host.apparmor and spec.security.apparmor not in ("", "unconfined"):
-        built["apparmorProfile"] = spec.security.apparmor
+    if (profile := apparmor_profile(spec.security, host)) not in ("", UNCONFINED):
+        built["apparmorProfile"] = profile
     return built, warnings
+
+
+def apparmor_profile(security: Security, host: HostFacts) -> str:
+    """Return the name of the profile that confines a container; empty where the kernel has no AppArmor."""
+    if not host.apparmor:
+        return ""
+    return security.apparmor or (UNCONFINED if security.privileged else host.apparmor_default) or UNCONFINED
 
 
 def user(identity: Identity) -> Section:

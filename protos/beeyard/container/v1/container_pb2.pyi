@@ -788,6 +788,7 @@ class Container(message.Message):
     SIZE_LOG_BYTES_FIELD_NUMBER: builtins.int
     MASKED_PATHS_FIELD_NUMBER: builtins.int
     READONLY_PATHS_FIELD_NUMBER: builtins.int
+    APPARMOR_PROFILE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """64 hex digits."""
     name: builtins.str
@@ -806,6 +807,8 @@ class Container(message.Message):
     """Bytes of its whole file system, if asked for."""
     size_log_bytes: builtins.int
     """Bytes of its log files, if sizes were asked for."""
+    apparmor_profile: builtins.str
+    """AppArmor profile that confines it, or "unconfined"; empty where the kernel has no AppArmor. Of one container only."""
     @builtins.property
     def spec(self) -> spec_pb2.ContainerSpec:
         """What was asked, with defaults filled in from the image."""
@@ -858,10 +861,11 @@ class Container(message.Message):
         size_log_bytes: builtins.int = ...,
         masked_paths: abc.Iterable[builtins.str] | None = ...,
         readonly_paths: abc.Iterable[builtins.str] | None = ...,
+        apparmor_profile: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "masked_paths", b"masked_paths", "mount_points", b"mount_points", "name", b"name", "readonly_paths", b"readonly_paths", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["apparmor_profile", b"apparmor_profile", "argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "masked_paths", b"masked_paths", "mount_points", b"mount_points", "name", b"name", "readonly_paths", b"readonly_paths", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,8 +28,8 @@ if _version_not_supported:
 class ContainerServiceStub:
     """ContainerService creates, runs and observes the containers of one node.
 
-    A container is named by its id, a unique prefix of it, or its name. Containers outlive the daemon: a restart of it
-    changes nothing that this service reports, except `Info`.
+    A container is named by its id, a unique prefix of it, or its name, which may have a slash before it. Containers
+    outlive the daemon: a restart of it changes nothing that this service reports, except `Info`.
 
     Common error reasons: CONTAINER_NOT_FOUND, NAME_IN_USE, CONTAINER_RUNNING, CONTAINER_NOT_RUNNING, CONTAINER_PAUSED,
     IMAGE_NOT_FOUND, SPEC_INVALID, START_FAILED (with metadata exit_code 125, 126 or 127), NEIGHBOUR_UNAVAILABLE (imaged
@@ -232,8 +232,8 @@ class ContainerServiceStub:
 class ContainerServiceServicer:
     """ContainerService creates, runs and observes the containers of one node.
 
-    A container is named by its id, a unique prefix of it, or its name. Containers outlive the daemon: a restart of it
-    changes nothing that this service reports, except `Info`.
+    A container is named by its id, a unique prefix of it, or its name, which may have a slash before it. Containers
+    outlive the daemon: a restart of it changes nothing that this service reports, except `Info`.
 
     Common error reasons: CONTAINER_NOT_FOUND, NAME_IN_USE, CONTAINER_RUNNING, CONTAINER_NOT_RUNNING, CONTAINER_PAUSED,
     IMAGE_NOT_FOUND, SPEC_INVALID, START_FAILED (with metadata exit_code 125, 126 or 127), NEIGHBOUR_UNAVAILABLE (imaged
@@ -242,7 +242,8 @@ class ContainerServiceServicer:
 
     def CreateContainer(self, request, context):
         """CreateContainer makes a container and everything it needs, without starting it. With a `request_id` it is
-        idempotent: a repeated call returns the container that the first one made.
+        idempotent: a repeated call returns the container that the first one made. NO_HEALTHCHECK if it is to act on the
+        health of a container that has no health check, neither from the specification nor from the image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,7 +279,8 @@ class ContainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseContainer(self, request, context):
-        """PauseContainer freezes all its processes. CONTAINER_CHECKPOINTING while a checkpoint of it is being made.
+        """PauseContainer freezes all its processes. CONTAINER_ALREADY_PAUSED, CONTAINER_NOT_RUNNING;
+        CONTAINER_CHECKPOINTING while a checkpoint of it is being made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -714,8 +716,8 @@ def add_ContainerServiceServicer_to_server(servicer, server):
 class ContainerService:
     """ContainerService creates, runs and observes the containers of one node.
 
-    A container is named by its id, a unique prefix of it, or its name. Containers outlive the daemon: a restart of it
-    changes nothing that this service reports, except `Info`.
+    A container is named by its id, a unique prefix of it, or its name, which may have a slash before it. Containers
+    outlive the daemon: a restart of it changes nothing that this service reports, except `Info`.
 
     Common error reasons: CONTAINER_NOT_FOUND, NAME_IN_USE, CONTAINER_RUNNING, CONTAINER_NOT_RUNNING, CONTAINER_PAUSED,
     IMAGE_NOT_FOUND, SPEC_INVALID, START_FAILED (with metadata exit_code 125, 126 or 127), NEIGHBOUR_UNAVAILABLE (imaged

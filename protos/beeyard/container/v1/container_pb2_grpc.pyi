@@ -15,8 +15,8 @@ GRPC_VERSION: str
 class ContainerServiceStub:
     """ContainerService creates, runs and observes the containers of one node.
 
-    A container is named by its id, a unique prefix of it, or its name. Containers outlive the daemon: a restart of it
-    changes nothing that this service reports, except `Info`.
+    A container is named by its id, a unique prefix of it, or its name, which may have a slash before it. Containers
+    outlive the daemon: a restart of it changes nothing that this service reports, except `Info`.
 
     Common error reasons: CONTAINER_NOT_FOUND, NAME_IN_USE, CONTAINER_RUNNING, CONTAINER_NOT_RUNNING, CONTAINER_PAUSED,
     IMAGE_NOT_FOUND, SPEC_INVALID, START_FAILED (with metadata exit_code 125, 126 or 127), NEIGHBOUR_UNAVAILABLE (imaged
@@ -26,7 +26,8 @@ class ContainerServiceStub:
     def __init__(self, channel: aio.Channel) -> None: ...
     CreateContainer: aio.UnaryUnaryMultiCallable[container_pb2.CreateContainerRequest, container_pb2.CreateContainerResponse]
     """CreateContainer makes a container and everything it needs, without starting it. With a `request_id` it is
-    idempotent: a repeated call returns the container that the first one made.
+    idempotent: a repeated call returns the container that the first one made. NO_HEALTHCHECK if it is to act on the
+    health of a container that has no health check, neither from the specification nor from the image.
     """
     StartContainer: aio.UnaryUnaryMultiCallable[container_pb2.StartContainerRequest, container_pb2.StartContainerResponse]
     """StartContainer starts its process. Idempotent: a running container is left alone.
@@ -39,7 +40,9 @@ class ContainerServiceStub:
     RestartContainer: aio.UnaryUnaryMultiCallable[container_pb2.RestartContainerRequest, container_pb2.RestartContainerResponse]
     """RestartContainer stops and starts it."""
     PauseContainer: aio.UnaryUnaryMultiCallable[container_pb2.PauseContainerRequest, container_pb2.PauseContainerResponse]
-    """PauseContainer freezes all its processes. CONTAINER_CHECKPOINTING while a checkpoint of it is being made."""
+    """PauseContainer freezes all its processes. CONTAINER_ALREADY_PAUSED, CONTAINER_NOT_RUNNING;
+    CONTAINER_CHECKPOINTING while a checkpoint of it is being made.
+    """
     UnpauseContainer: aio.UnaryUnaryMultiCallable[container_pb2.UnpauseContainerRequest, container_pb2.UnpauseContainerResponse]
     """UnpauseContainer thaws them."""
     RemoveContainer: aio.UnaryUnaryMultiCallable[container_pb2.RemoveContainerRequest, container_pb2.RemoveContainerResponse]
@@ -129,8 +132,8 @@ class ContainerServiceStub:
 class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
     """ContainerService creates, runs and observes the containers of one node.
 
-    A container is named by its id, a unique prefix of it, or its name. Containers outlive the daemon: a restart of it
-    changes nothing that this service reports, except `Info`.
+    A container is named by its id, a unique prefix of it, or its name, which may have a slash before it. Containers
+    outlive the daemon: a restart of it changes nothing that this service reports, except `Info`.
 
     Common error reasons: CONTAINER_NOT_FOUND, NAME_IN_USE, CONTAINER_RUNNING, CONTAINER_NOT_RUNNING, CONTAINER_PAUSED,
     IMAGE_NOT_FOUND, SPEC_INVALID, START_FAILED (with metadata exit_code 125, 126 or 127), NEIGHBOUR_UNAVAILABLE (imaged
@@ -144,7 +147,8 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[container_pb2.CreateContainerRequest, abc.Awaitable[container_pb2.CreateContainerResponse]],
     ) -> abc.Awaitable[container_pb2.CreateContainerResponse]:
         """CreateContainer makes a container and everything it needs, without starting it. With a `request_id` it is
-        idempotent: a repeated call returns the container that the first one made.
+        idempotent: a repeated call returns the container that the first one made. NO_HEALTHCHECK if it is to act on the
+        health of a container that has no health check, neither from the specification nor from the image.
         """
 
     @abc_1.abstractmethod
@@ -187,7 +191,9 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         request: container_pb2.PauseContainerRequest,
         context: aio.ServicerContext[container_pb2.PauseContainerRequest, abc.Awaitable[container_pb2.PauseContainerResponse]],
     ) -> abc.Awaitable[container_pb2.PauseContainerResponse]:
-        """PauseContainer freezes all its processes. CONTAINER_CHECKPOINTING while a checkpoint of it is being made."""
+        """PauseContainer freezes all its processes. CONTAINER_ALREADY_PAUSED, CONTAINER_NOT_RUNNING;
+        CONTAINER_CHECKPOINTING while a checkpoint of it is being made.
+        """
 
     @abc_1.abstractmethod
     def UnpauseContainer(

@@ -1,0 +1,1 @@
+"""Confining containers with AppArmor, where the kernel has it."""
