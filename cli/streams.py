@@ -86,7 +86,8 @@ class Joined:
         """Copy until the process ends, and return how; None if the user detached.
 
         Args:
-            start: Begins the call that starts the process, once everything is in place. Signals wait until it is done.
+            start: Begins the call that starts the process, once everything is in place. Signals for the process wait
+                until it is done, but for the second that is to end us; those for us end us at once.
 
         Raises:
             errors.BeeyardError: The start failed, or the streams broke.
@@ -142,8 +143,8 @@ class Joined:
         if not starting:
             while self._held:
                 self._take_signal(self._held.pop(0))
-        elif sum(number in ENDING for number in self._held) > 1:
-            raise ExitWith(128 + self._held[-1])
+        elif len(ending := [number for number in self._held if number in ENDING]) > (self._kill is not None):
+            raise ExitWith(128 + ending[-1])
         if reads and terminal.STDIN in found:
             self._send_input()
         self._channel.pump(0)
