@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from services.kit import errors, log, metrics
+from services.kit.rpc import decoding
 from services.kit.rpc import errors as rpc_errors
 from services.kit.rpc.types import REQUEST_ID, Context
 
@@ -85,7 +86,7 @@ class Calls:
         surround = self._streaming if handler.response_streaming else self._unary
         return make_handler(
             surround(behaviour, method),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=decoding.tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -101,14 +102,17 @@ class Calls:
         await self._idle.wait()
 
     def _unary(self, behaviour: Behaviour, method: Method) -> Behaviour:
+        async def work(request: Any, context: Context) -> Any:
+            return await behaviour(decoding.decoded(request), context)
+
         async def serve(request: Any, context: Context) -> Any:
-            return await self._serve(method, context, behaviour(request, context))
+            return await self._serve(method, context, work(request, context))
 
         return serve
 
     def _streaming(self, behaviour: Behaviour, method: Method) -> Behaviour:
         async def write_all(request: Any, context: Context) -> None:
-            responses = behaviour(request, context)
+            responses = behaviour(decoding.decoded(request), context)
             if inspect.isawaitable(responses):  # it writes through the context itself
                 await responses
                 return

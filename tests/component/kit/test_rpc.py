@@ -17,7 +17,7 @@ from services.kit import errors, log
 from services.kit.rpc import client
 from services.kit.rpc import errors as rpc_errors
 from services.kit.rpc.types import MESSAGE_BYTES_MAX, REQUEST_ID, Context
-from tests.component.kit.echo import Served
+from tests.component.kit.echo import SERVICE, Served
 
 CLASSES = [kind for kind in errors.BeeyardError.__subclasses__() if kind.__module__ == errors.__name__]
 
@@ -107,6 +107,32 @@ async def test_refusals_are_logged_once_and_not_as_errors(
     assert [(r.getMessage(), r.levelno) for r in caplog.records if "rpc_re" in r.getMessage()] == [
         ("rpc_refused", logging.INFO)
     ]
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream", "ClientStream", "BidiStream", "WritesItself"])
+async def test_what_is_no_message_is_the_callers_fault(
+    served: Served, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    from_client, from_server = (
+        method in ("ClientStream", "BidiStream"),
+        method not in ("Unary", "ClientStream"),
+    )
+    calls = {
+        (False, False): served.channel.unary_unary,
+        (False, True): served.channel.unary_stream,
+        (True, False): served.channel.stream_unary,
+        (True, True): served.channel.stream_stream,
+    }
+    call = calls[from_client, from_server](f"/{SERVICE}/{method}")
+    good, bad = BytesValue(value=b"a").SerializeToString(), b"\x0a\x05a"
+    answered = call(iter([good, bad])) if from_client else call(bad)
+    with pytest.raises(errors.Invalid) as caught:
+        if from_server:
+            assert [answer async for answer in client.stream(answered)] == ["never"]
+        await client.call(answered)
+    assert caught.value.reason == "MESSAGE_INVALID"
+    assert "BytesValue" in caught.value.message
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_full_disk_is_an_operating_error(served: Served) -> None:
