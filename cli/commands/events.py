@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from beeyard.container.v1 import container_pb2 as pb
-from cli import api, clock
-from cli.command import command, filter_option, with_session
-from cli.commands.container import filters as on_wire
+from cli import clock
+from cli.command import command, filter_option, parse_filters, with_session
+from cli.event_streams import EventStreams, Wanted
 from cli.format.output import parse_template, render_template
 from cli.specs import times
 from cli.views import event as view
@@ -19,6 +18,7 @@ from cli.views import event as view
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cli.event_streams import Event
     from cli.session import Session
 
 LOST = "Warning: events were lost because this client reads too slowly: list again"
@@ -31,22 +31,25 @@ LOST = "Warning: events were lost because this client reads too slowly: list aga
 @click.option("--until", default="", metavar="string", help="Stream events until this timestamp")
 @with_session
 def events(session: Session, filters: tuple[str, ...], style: str, since: str, until: str) -> None:
-    """Get real time events from the engine."""
+    """Get real time events from the engine.
+
+    Of containers and volumes, images and networks, in the order of their times.
+    """
     now = clock.now()
-    request = pb.WatchEventsRequest(
+    wanted = Wanted(
         since=times.parse(since, "--since", now) if since else None,
         until=times.parse(until, "--until", now) if until else None,
-        filters=on_wire(filters),
+        filters=parse_filters(filters),
     )
     render = renderer(style)
-    for response in session.start(api.Containers.WatchEvents, request):
-        if response.WhichOneof("item") == "resync":
+    for event in EventStreams(session, wanted).read():
+        if event is None:
             print(LOST, file=sys.stderr, flush=True)
         else:
-            print(render(response.event), flush=True)
+            print(render(event), flush=True)
 
 
-def renderer(style: str) -> Callable[[pb.Event], str]:
+def renderer(style: str) -> Callable[[Event], str]:
     """Return how an event is printed.
 
     Raises:
@@ -55,10 +58,6 @@ def renderer(style: str) -> Callable[[pb.Event], str]:
     if not style:
         return view.line
     if style in ("json", "{{json .}}", "{{json . }}"):
-        return lambda event: json.dumps(
-            {key: value for key, value in view.message(event).items() if key in view.JSON_FIELDS},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
+        return lambda event: json.dumps(view.document(event), ensure_ascii=False, separators=(",", ":"))
     layout = parse_template(style)
     return lambda event: render_template(layout, view.message(event))

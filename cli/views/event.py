@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cli.format.template import OpenMap
 
 if TYPE_CHECKING:
-    from beeyard.container.v1 import container_pb2 as pb
+    from cli.event_streams import Event
 
 
-def line(event: pb.Event) -> str:
+def line(event: Event) -> str:
     """Show an event for people, its time in the caller's zone."""
     at = datetime.fromtimestamp(event.time.seconds, UTC).astimezone()
     zone = at.strftime("%z")
@@ -23,8 +23,8 @@ def line(event: pb.Event) -> str:
     return text
 
 
-def message(event: pb.Event) -> dict[str, Any]:
-    """Show an event as docker's JSON has it."""
+def message(event: Event) -> dict[str, Any]:
+    """Return the fields of an event, by the names of docker's JSON and those of its templates."""
     return {
         "status": event.action,
         "id": event.id,
@@ -44,5 +44,13 @@ def message(event: pb.Event) -> dict[str, Any]:
     }
 
 
-JSON_FIELDS = ("status", "id", "from", "Type", "Action", "Actor", "scope", "time", "timeNano")
-"""What JSON has of it; the others are the names that templates use."""
+_FIELDS = ("Type", "Action", "Actor", "scope", "time", "timeNano")
+_OLDER_FIELDS = {"container": ("status", "id", "from"), "image": ("status", "id")}
+"""What docker's JSON began with before it had events of other things, and still has for these."""
+
+
+def document(event: Event) -> dict[str, Any]:
+    """Return what docker's JSON has of an event; the other names of `message` are for templates."""
+    shown = message(event)
+    older = (name for name in _OLDER_FIELDS.get(event.type, ()) if shown[name])
+    return {name: shown[name] for name in (*older, *_FIELDS)}

@@ -117,6 +117,8 @@ class Containers(container_pb2_grpc.ContainerServiceServicer):  # type: ignore[m
         self.by_id: dict[str, pb.Container] = {}
         self.processes: dict[str, Process] = {}
         self.calls: list[tuple[str, object]] = []
+        self.watch_s = 0.0
+        """So long a watch of events goes on."""
 
     def find(self, name: str) -> pb.Container:
         for container in self.by_id.values():
@@ -361,11 +363,15 @@ class Containers(container_pb2_grpc.ContainerServiceServicer):  # type: ignore[m
         self, request: pb.WatchEventsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEventsResponse]:
         self.calls.append(("events", request))
-        for action in ("create", "start"):
-            event = pb.Event(type="container", action=action, id="5" * 64, attributes={"name": "box"})
-            event.time.FromSeconds(1_700_000_000)
+        for action, second in (("create", 0), ("start", 2)):
+            event = pb.Event(
+                type="container", action=action, id="5" * 64, attributes={"name": "box", "image": "img"}
+            )
+            event.time.FromSeconds(1_700_000_000 + second)
             yield pb.WatchEventsResponse(event=event)
             yield pb.WatchEventsResponse(resync=pb.Resync())
+        yield pb.WatchEventsResponse(live=pb.Live())
+        await asyncio.sleep(self.watch_s)
 
     async def PruneContainers(
         self, request: pb.PruneContainersRequest, context: Context
@@ -385,6 +391,16 @@ class Images(image_pb2_grpc.ImageServiceServicer):  # type: ignore[misc]
         self.specs: list[object] = []
         self.archive = [b"archive-", b"of-images"]
         self.refusal: errors.BeeyardError | None = None
+
+    async def WatchEvents(
+        self, request: image_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[image_pb2.WatchEventsResponse]:
+        """Tell of the image after the others have told of what came later."""
+        await asyncio.sleep(0.02)
+        event = image_pb2.Event(type="image", action="tag", id="sha256:7", attributes={"name": "img:latest"})
+        event.time.FromSeconds(1_699_999_999)
+        yield image_pb2.WatchEventsResponse(event=event)
+        yield image_pb2.WatchEventsResponse(live=image_pb2.Live())
 
     async def Pull(
         self, request: image_pb2.PullRequest, context: Context
@@ -461,6 +477,21 @@ class Networks(network_pb2_grpc.NetworkServiceServicer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.made: list[network_pb2.NetworkSpec] = []
+        self.absences = 0
+        """So many watches end as if netd went away."""
+
+    async def WatchEvents(
+        self, request: network_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[network_pb2.WatchEventsResponse]:
+        if self.absences:
+            self.absences -= 1
+            raise errors.Unavailable("netd is not there", reason="DAEMON_UNREACHABLE")
+        event = network_pb2.Event(
+            type="network", action="connect", id="e" * 64, attributes={"name": "web", "type": "bridge"}
+        )
+        event.time.FromSeconds(1_700_000_001)
+        yield network_pb2.WatchEventsResponse(event=event)
+        yield network_pb2.WatchEventsResponse(live=network_pb2.Live())
 
     async def CreateNetwork(
         self, request: network_pb2.CreateNetworkRequest, context: Context

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import event_streams
 from tests.component.cli.conftest import Swarmctl
 from tests.component.cli.fakes import Node
 
@@ -255,14 +256,52 @@ def test_stats_begin_with_a_share_of_processor_time(node: Node, swarmctl: Swarmc
 
 
 def test_events(node: Node, swarmctl: Swarmctl) -> None:
-    done = swarmctl("events", "--since", "1h", "--until", "0s", "-f", "type=container")
-    assert [line.split()[2] for line in done.out.splitlines()] == ["create", "start"]
+    done = swarmctl("events", "--since", "1h", "--until", "0s")
+    told = ["image tag", "container create", "network connect", "container start"]
+    assert [" ".join(line.split()[1:3]) for line in done.out.splitlines()] == told, "in the order of time"
     assert done.err.count("events were lost") == 2
-    done = swarmctl("events", "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.ID}}")
-    assert done.out == f"create box {'5' * 64}\nstart box {'5' * 64}\n"
-    assert json.loads(swarmctl("events", "--format", "json").out.splitlines()[0])["time"] == 1_700_000_000
     request = next(request for name, request in node.containers.calls if name == "events")
     assert request.until.seconds - request.since.seconds == 3600  # type: ignore[attr-defined]
+    done = swarmctl(
+        "events", "-f", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.ID}}"
+    )
+    assert done.out == f"create box {'5' * 64}\nstart box {'5' * 64}\n"
+
+
+def test_events_in_json_have_dockers_fields(node: Node, swarmctl: Swarmctl) -> None:
+    lines = swarmctl("events", "--since", "1h", "--until", "0s", "--format", "json").out.splitlines()
+    image, container, network, _ = map(json.loads, lines)
+    common = ["Type", "Action", "Actor", "scope", "time", "timeNano"]
+    assert list(image) == ["status", "id", *common]
+    assert list(container) == ["status", "id", "from", *common]
+    assert (container["from"], container["time"]) == ("img", 1_700_000_000)
+    assert list(network) == common
+    assert network["Actor"] == {"ID": "e" * 64, "Attributes": {"name": "web", "type": "bridge"}}
+
+
+def test_events_go_on_without_a_daemon_that_is_away(node: Node, swarmctl: Swarmctl) -> None:
+    node.networks.absences = 1
+    done = swarmctl("events", "--since", "1h", "--until", "0s", "--format", "{{.Type}}")
+    assert (done.code, done.out.split()) == (0, ["image", "container", "container"])
+    assert done.err.count("Warning: network events are missing: netd is not there") == 1
+    node.networks.absences = 1
+    done = swarmctl("events", "--until", "0s", "-f", "type=network")
+    assert (done.code, done.err) == (1, "Error: netd is not there\n"), "nobody else has what is wanted"
+    (node.directory / "imaged.sock").unlink()
+    done = swarmctl("events", "--since", "1h", "--until", "0s", "--format", "{{.Type}}")
+    assert (done.code, done.out.split()) == (0, ["container", "network", "container"])
+    assert done.err.count("Warning: image events are missing: cannot connect to imaged") == 1
+
+
+def test_events_of_a_daemon_come_when_it_is_back(
+    node: Node, swarmctl: Swarmctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_streams, "RETRY_S", 0.02)
+    node.networks.absences, node.containers.watch_s = 3, 1.0
+    done = swarmctl("events", "--format", "{{.Type}}")
+    assert (done.code, sorted(done.out.split())) == (0, ["container", "container", "image", "network"])
+    assert done.err.count("Warning: network events are missing: netd is not there") == 1
+    assert done.err.count("Warning: network events were missing until now") == 1
 
 
 def test_version_shows_every_daemon_and_what_is_missing(node: Node, swarmctl: Swarmctl) -> None:

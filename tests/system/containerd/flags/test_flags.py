@@ -17,6 +17,7 @@ import platform
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,53 @@ def test_the_example_does_what_the_page_says(
         assert row.long.strip("-").replace("-", " ") in err.replace("-", " "), err
     else:
         assert code == 0, (out, err)
+
+
+def test_the_events_of_all_daemons_are_one_story(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What imaged, netd and containerd tell comes in the order in which it happened."""
+    monkeypatch.chdir(desk.directory)
+    began = str(time.time())
+    for line in (
+        "network create told",
+        "tag box told:1",
+        "run --name told --network told told:1 true",
+        "cp told:/bin/true true",
+        "rm told",
+        "rmi told:1",
+        "network prune -f --filter label=none",
+        "network rm told",
+    ):
+        assert app.run(shlex.split(line)) == 0, line
+    capfd.readouterr()
+    everything = ["events", "--since", began, "--until", "0s", "--format", "{{json .}}"]
+    assert app.run(everything) == 0
+    out, err = capfd.readouterr()
+    told = [json.loads(line) for line in out.splitlines()]
+    assert err == ""
+    assert [f"{event['Type']} {event['Action']}" for event in told] == [
+        "network create",
+        "image tag",
+        "container create",
+        "container attach",
+        "network connect",
+        "container start",
+        "container die",
+        "network disconnect",
+        "container archive-path",
+        "container destroy",
+        "image untag",
+        "network prune",
+        "network destroy",
+    ]
+    assert [event["timeNano"] for event in told] == sorted(event["timeNano"] for event in told)
+    container = next(event["id"] for event in told if event["Action"] == "start")
+    assert {event["Actor"]["Attributes"]["container"] for event in told if "connect" in event["Action"]} == {
+        container
+    }
+    assert app.run([*everything, "-f", "network=told", "-f", "event=connect"]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 1
 
 
 def _line(row: Row, example: str, seen: str) -> list[str]:
