@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,9 @@ def ls(session: Session, style: str, last: int, **given: Any) -> None:
         all=given["everything"], last=newest, filters=filters(given["filters"]), size=size
     )
     found = locate.pages(session, request)
-    if given["quiet"] and not style:
+    if given["quiet"]:
+        if style:
+            print("WARNING: --format is ignored, as --quiet is given too", file=sys.stderr)
         output.print_lines(container.id if given["no_trunc"] else container.id[:12] for container in found)
         return
     from cli.views import container as view

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from beeyard.container.v1 import container_pb2 as pb
-from cli import api, complete, locate, terminal
+from cli import api, complete, locate
 from cli.command import command, for_each_at_once, with_session
 from cli.commands import foreground
 from cli.commands.checkpoint import absolute
@@ -66,8 +66,6 @@ def start(
         raise invalid("you cannot start and attach multiple containers at once")
     found = locate.get(session, containers[0])
     stdin = interactive and found.spec.open_stdin
-    if stdin and found.spec.tty and not terminal.is_terminal(terminal.STDIN):
-        raise invalid("the input device is not a TTY")
     wanted = pb.AttachOpen(container=found.id, stdin=stdin, stdout=True, stderr=True, detach_keys=detach_keys)
     before = found.status.started_at if found.status.HasField("started_at") else None
     tty = found.spec.tty

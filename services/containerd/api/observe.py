@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
@@ -14,7 +15,7 @@ from services.containerd.ocispec import resources
 from services.kit import errors, subproc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from services.containerd.cgroups.control import Control
     from services.containerd.cgroups.hierarchy import Hierarchies
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 1.0
 PS_TIMEOUT_S = 10.0
+PS_PIDS_MAX = 10_000
+"""An argument has room for so many."""
 _PS_DEFAULT = ("-ef",)
 
 
@@ -74,7 +77,7 @@ class Observing:
             )
         pids = self._control.processes(cgroup_path(actor.record, self._machine.cgroup_parent))
         try:
-            completed = await subproc.run(["ps", *(request.ps_args or _PS_DEFAULT)], timeout_s=PS_TIMEOUT_S)
+            completed = await run_ps(request.ps_args or _PS_DEFAULT, pids)
         except subproc.Failed as exc:
             first = exc.message.partition("\n")[0]  # what follows is how to use ps
             raise errors.Invalid(first, reason="SPEC_INVALID") from exc
@@ -121,6 +124,19 @@ class Observing:
             block_write_bytes=used.written_bytes,
             pids=used.pids,
         )
+
+
+async def run_ps(arguments: Sequence[str], pids: Collection[int]) -> subproc.Completed:
+    """Run ps for these processes. Its output may have others, as not all arguments go with a choice of processes (f).
+
+    Raises:
+        subproc.Failed: It refuses the arguments.
+    """
+    if 0 < len(pids) <= PS_PIDS_MAX:  # without a choice, `-o` alone shows those of the daemon's terminal
+        chosen = "-q" + ",".join(map(str, sorted(pids)))
+        with contextlib.suppress(subproc.Failed):
+            return await subproc.run(["ps", *arguments, chosen], timeout_s=PS_TIMEOUT_S)
+    return await subproc.run(["ps", *arguments], timeout_s=PS_TIMEOUT_S)
 
 
 def _percent(before: pb.ContainerStats | None, now: pb.ContainerStats) -> float:
