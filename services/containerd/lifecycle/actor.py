@@ -21,6 +21,7 @@ from services.containerd.lifecycle.work import BringUpError
 from services.containerd.model.events import Action, words
 from services.containerd.model.spec import HealthAction
 from services.containerd.model.status import Phase, State
+from services.containerd.runtime import signals
 from services.kit import errors, events, log, tasks
 
 if TYPE_CHECKING:
@@ -239,7 +240,10 @@ class Actor:
             case messages.CancelProbe():
                 await self._cancel_probe()
             case messages.Publish():
-                self.tell(effect.action, **effect.attributes)
+                told = dict(effect.attributes)
+                if effect.action is Action.KILL:  # docker has its number
+                    told["signal"] = str(signals.number(told["signal"]))
+                self.tell(effect.action, **told)
                 if effect.action is Action.DIE:
                     self._tell_exit()
             case messages.Reply():

@@ -173,6 +173,7 @@ def remove(machine: Automaton, event: RemoveAsked, _now: datetime) -> list[Effec
                 ),
                 *machine.answer(machine.waiting.starters, Refusal.REMOVING),
                 *kill_now(machine),
+                Publish(action=Action.KILL, attributes={"signal": SIGKILL}),
             ]
         case Phase.STARTING:
             machine.abort_start = True

@@ -204,7 +204,9 @@ async def test_wait_for_what_does_not_run_ends_at_once(one: Yard) -> None:
 
 
 async def test_events_past_and_live(one: Yard) -> None:
-    container, _ = await one.run_to_end("true", name="seen", labels={"k": "v"})
+    twice = "test -e /again && sleep 1000; touch /again"
+    container, _ = await one.run_to_end("sh", "-c", twice, name="seen", labels={"k": "v"})
+    await one.start(container)
     await one.remove(container)
     call = one.stub.WatchEvents(
         pb.WatchEventsRequest(
@@ -215,11 +217,14 @@ async def test_events_past_and_live(one: Yard) -> None:
     async for response in client.stream(call):
         if response.HasField("live"):
             break
-        actions.append(response.event.action)
-        if response.event.action == "die":
-            assert response.event.attributes["exitCode"] == "0"
-            assert response.event.attributes["k"] == "v"
-    assert actions == ["create", "start", "die", "destroy"]
+        assert response.event.attributes["k"] == "v"
+        belongs = [
+            response.event.attributes[key]
+            for key in ("exitCode", "signal")
+            if key in response.event.attributes
+        ]
+        actions.append(" ".join([response.event.action, *belongs]))
+    assert actions == ["create", "start", "die 0", "start", "kill 9", "die 137", "destroy"]
     call.cancel()
 
 
