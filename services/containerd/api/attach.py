@@ -18,6 +18,7 @@ from services.containerd.model.status import Phase
 from services.containerd.streams import detach
 from services.containerd.streams.buffer import Channel
 from services.kit import detach_keys, errors
+from services.kit.rpc.moments import nanoseconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -169,7 +170,7 @@ class Attaching:
         return (
             policy.in_files
             and resume.HasField("mark")
-            and await log_output.has_all_since(path, resume.mark.ToNanoseconds(), policy.files_max)
+            and await log_output.has_all_since(path, nanoseconds(resume.mark), policy.files_max)
         )
 
     async def _logged(self, actor: Actor, wanted: pb.AttachOpen, typist: Typist) -> AsyncIterator[pb.Output]:
@@ -181,7 +182,7 @@ class Attaching:
         }
         output = log_output.since(
             self._machine.layout.log(actor.record.id),
-            resume.mark.ToNanoseconds(),
+            nanoseconds(resume.mark),
             seen,
             ended=lambda: typist.detached or is_over(actor.status),
             clock=self._clock,

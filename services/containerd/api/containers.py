@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import container_pb2_grpc
-from services.containerd.api import filters, spec_from_pb, status_to_pb
+from services.containerd.api import filters, spec_from_pb, status_to_pb, texts
 from services.containerd.api.attach import Attaching
 from services.containerd.api.checkpoints import Checkpoints
 from services.containerd.api.exec import Executing
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from services.kit.seams import Clock
 
 PAGE_MAX = 1_000
+PAGE_BYTES_MAX = 8 << 20
+"""A page ends before the container with which it would be larger."""
 _SHOWN_WITHOUT_ALL = frozenset({State.RUNNING, State.PAUSED, State.RESTARTING})
 _PRUNED = frozenset({State.CREATED, State.EXITED, State.DEAD})
 
@@ -200,13 +202,19 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         size = min(request.page_size or PAGE_MAX, PAGE_MAX)
         if request.page_token:
             chosen = [actor for actor in chosen if _token(actor) < request.page_token]
-        page, rest = chosen[:size], chosen[size:]
-        containers = [self._to_pb(actor) for actor in page]
+        containers: list[pb.Container] = []
+        size_bytes = 0
+        for actor in chosen[:size]:
+            container = self._to_pb(actor)
+            size_bytes += container.ByteSize()
+            if containers and size_bytes > PAGE_BYTES_MAX:
+                break
+            containers.append(container)
+        rest = len(containers) < len(chosen)
+        token = _token(chosen[len(containers) - 1]) if rest and containers else ""
         if request.size:
             await self._measure(containers)
-        return pb.ListContainersResponse(
-            containers=containers, next_page_token=_token(page[-1]) if rest and page else ""
-        )
+        return pb.ListContainersResponse(containers=containers, next_page_token=token)
 
     async def PruneContainers(
         self, request: pb.PruneContainersRequest, context: Context
@@ -219,8 +227,8 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
                 size_bytes = await self._images.usage_bytes(actor.record.id)
                 try:
                     await self._engine.remove(actor, force=False, volumes=False)
-                except errors.FailedPrecondition:
-                    continue  # started meanwhile
+                except (errors.FailedPrecondition, errors.NotFound):
+                    continue  # started meanwhile, or removed
                 response.deleted.append(actor.record.id)
                 response.reclaimed_bytes += size_bytes
         return response
@@ -229,6 +237,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         self, request: pb.UpdateContainerRequest, context: Context
     ) -> pb.UpdateContainerResponse:
         actor = self._engine.find(request.container)
+        texts.refuse_nul(request)
         restart = spec_from_pb.restart(request.restart) if request.HasField("restart") else None
         warnings = await self._updates.limits(actor, spec_from_pb.resources(request.resources), restart)
         if request.publish_add or request.publish_remove:

@@ -18,6 +18,7 @@ from services.containerd.logs.reader import Reader, Selection
 from services.containerd.model.status import Phase, State
 from services.containerd.ocispec import resolve
 from services.kit import errors, events
+from services.kit.rpc.moments import nanoseconds
 from services.kit.watch import Resync
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class Following:
         streams = {Stream.STDOUT: not request.no_stdout, Stream.STDERR: not request.no_stderr}
         selection = Selection(
             streams=frozenset(stream for stream, wanted in streams.items() if wanted),
-            since_ns=_nanoseconds(request.since) if request.HasField("since") else None,
-            until_ns=_nanoseconds(request.until) if request.HasField("until") else None,
+            since_ns=nanoseconds(request.since) if request.HasField("since") else None,
+            until_ns=nanoseconds(request.until) if request.HasField("until") else None,
             tail=request.tail if request.HasField("tail") else None,
         )
         attributes = _details(actor) if request.details else {}
@@ -119,8 +120,8 @@ class Following:
     async def events(self, request: pb.WatchEventsRequest) -> AsyncIterator[pb.WatchEventsResponse]:
         """Yield the kept past, then what happens."""
         selection = events.Selection(
-            since_s=_nanoseconds(request.since) / 1e9 if request.HasField("since") else None,
-            until_s=_nanoseconds(request.until) / 1e9 if request.HasField("until") else None,
+            since_s=nanoseconds(request.since) / 1e9 if request.HasField("since") else None,
+            until_s=nanoseconds(request.until) / 1e9 if request.HasField("until") else None,
             filters=filters.from_lists((key, value.values) for key, value in request.filters.items()),
         )
         async with contextlib.aclosing(self._events.watch(selection, self._clock)) as items:
@@ -143,10 +144,6 @@ def is_over(status: Status) -> bool:
 def exit_to_pb(ended: Exit) -> pb.ExitStatus:
     """Return how a run ended."""
     return pb.ExitStatus(exit_code=ended.exit_code, oom_killed=ended.oom_killed, error=ended.error)
-
-
-def _nanoseconds(moment: Timestamp) -> int:
-    return moment.seconds * 10**9 + moment.nanos
 
 
 def _line(line: Line, attributes: dict[str, str]) -> pb.LogLine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from beeyard.container.v1 import spec_pb2
+from services.containerd.api import texts
 from services.containerd.model import spec as model
 from services.kit import errors
 
@@ -40,8 +41,9 @@ def container(pb: spec_pb2.ContainerSpec) -> model.ContainerSpec:
     """Return the specification; its name goes its own way.
 
     Raises:
-        errors.Invalid: An enum value that this version does not know.
+        errors.Invalid: An enum value that this version does not know; too much, or a NUL byte.
     """
+    texts.check_spec(pb)
     entrypoint: tuple[str, ...] | None = tuple(pb.entrypoint) or None
     return model.ContainerSpec(
         image=pb.image,

@@ -43,7 +43,13 @@ def assemble(assembly: Assembly) -> int:
                 target.mkdir(mode=0o700)
             mounting.mount_root(assembly.mounts, target, owner)
             for bind in assembly.binds:
-                _attach(bind, target, owner)
+                try:
+                    _attach(bind, target, owner)
+                except OSError as exc:
+                    raise errors.FailedPrecondition(
+                        f"cannot mount {bind.source} at {bind.target} of the container: {exc.strerror or exc}",
+                        reason="MOUNT_FAILED",
+                    ) from exc
         if assembly.read_only:
             flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
             syscalls.mount("", target, "", flags)

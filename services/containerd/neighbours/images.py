@@ -123,11 +123,14 @@ class Images:
         return response.image.size_bytes
 
     async def usage_bytes(self, container_id: str) -> int:
-        """Return the size of the writable layer of a container."""
+        """Return the size of the writable layer of a container, 0 if it is gone."""
         request = snapshot_pb2.GetUsageRequest(key=container_id)
-        response = await self._neighbour.call(
-            lambda: self._snapshots.GetUsage(request, timeout=GET_TIMEOUT_S)
-        )
+        try:
+            response = await self._neighbour.call(
+                lambda: self._snapshots.GetUsage(request, timeout=GET_TIMEOUT_S)
+            )
+        except errors.NotFound:
+            return 0
         return int(response.size_bytes)
 
     async def snapshots(self) -> frozenset[str]:

@@ -17,6 +17,7 @@ CPU_PERIOD_DEFAULT_US = 100_000
 _CPU_PERIOD_RANGE_US = (1_000, 1_000_000)
 _CPU_QUOTA_MIN_US = 1_000
 _BLKIO_WEIGHT_RANGE = (10, 1_000)
+_INT64_MAX = 2**63 - 1
 
 
 def check(resources: Resources, host: HostFacts) -> None:
@@ -38,7 +39,7 @@ def swap_bytes(resources: Resources) -> int:
     """Return memory and swap together as they are to be limited: -1 for no limit, 0 for none set."""
     if not resources.memory_bytes:
         return 0
-    return resources.memory_swap_bytes or 2 * resources.memory_bytes
+    return resources.memory_swap_bytes or min(2 * resources.memory_bytes, _INT64_MAX)
 
 
 def cpu_quota(resources: Resources) -> tuple[int, int]:

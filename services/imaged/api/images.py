@@ -18,6 +18,7 @@ from services.imaged.model import reference as references
 from services.imaged.pull.puller import Policy, PullSpec
 from services.kit import errors
 from services.kit.events import Event, Live, Selection
+from services.kit.rpc.moments import nanoseconds
 from services.kit.watch import Resync
 
 if TYPE_CHECKING:
@@ -240,8 +241,8 @@ class ImageApi(image_pb2_grpc.ImageServiceServicer):
     ) -> AsyncIterator[image_pb2.WatchEventsResponse]:
         """Stream what happens to images."""
         selection = Selection(
-            since_s=request.since.ToNanoseconds() / 1e9 if request.HasField("since") else None,
-            until_s=request.until.ToNanoseconds() / 1e9 if request.HasField("until") else None,
+            since_s=nanoseconds(request.since) / 1e9 if request.HasField("since") else None,
+            until_s=nanoseconds(request.until) / 1e9 if request.HasField("until") else None,
             filters=convert.filters(request.filters),
         )
         async with contextlib.aclosing(self._events.watch(selection)) as items:

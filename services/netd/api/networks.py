@@ -11,6 +11,7 @@ from beeyard.network.v1 import network_pb2 as pb
 from beeyard.network.v1 import network_pb2_grpc
 from services.kit import errors
 from services.kit.events import Event, History, Live, Selection
+from services.kit.rpc.moments import nanoseconds
 from services.kit.rpc.types import Context
 from services.kit.seams import Clock
 from services.kit.watch import Resync
@@ -105,8 +106,8 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
         self, request: pb.WatchEventsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEventsResponse]:
         selection = Selection(
-            since_s=request.since.ToNanoseconds() / 1e9 if request.HasField("since") else None,
-            until_s=request.until.ToNanoseconds() / 1e9 if request.HasField("until") else None,
+            since_s=nanoseconds(request.since) / 1e9 if request.HasField("since") else None,
+            until_s=nanoseconds(request.until) / 1e9 if request.HasField("until") else None,
             filters=from_pb.filters(request.filters),
         )
         async with contextlib.aclosing(self._history.watch(selection, self._clock)) as items:

@@ -193,6 +193,10 @@ async def test_what_cannot_be_is_told(one: Yard) -> None:
         with pytest.raises(errors.BeeyardError) as caught:
             await take(one, container, path)
         assert caught.value.reason == reason
+    file_on_directory = spec_pb2.Mount(type=spec_pb2.MOUNT_TYPE_BIND, source="/etc/passwd", target="/tmp")
+    with pytest.raises(errors.FailedPrecondition, match="/etc/passwd at /tmp") as caught:
+        await put(one, await one.create("true", mounts=[file_on_directory]), "/etc", file)
+    assert caught.value.reason == "MOUNT_FAILED"
     await put(one, container, "/tmp", archive(entry("d", b"1")), no_overwrite_dir_non_dir=False)
     assert unpack((await take(one, container, "/tmp/d"))[1])["d"][1] == b"1"
     await put(one, container, "/tmp", b"")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from google.protobuf import timestamp_pb2
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
+from services.kit.rpc import client
 from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
@@ -123,3 +126,44 @@ async def test_a_port_that_a_finished_container_still_holds(one: Yard) -> None:
 
     for _ in range(5):
         assert await once() == 0
+
+
+async def test_requests_that_nobody_means(one: Yard) -> None:
+    """What a client in another language sends by mistake is told by name; none of it is a fault of ours."""
+    container = await one.create("sleep", "1000")
+    hostile = {
+        "a NUL byte": {"network": spec_pb2.Network(mode="none", dns_search=["a\0b"])},
+        "4194304 bytes": {"security": spec_pb2.Security(seccomp=" " * (5 << 20))},
+    }
+    for told, fields in hostile.items():
+        with pytest.raises(errors.Invalid, match=told) as caught:
+            await client.call(
+                one.stub.CreateContainer(
+                    pb.CreateContainerRequest(spec=spec_pb2.ContainerSpec(image="busybox", **fields))
+                )
+            )
+        assert caught.value.reason == "SPEC_INVALID"
+    limits = spec_pb2.Resources(device_read_bps=[spec_pb2.DeviceLimit(path="/dev/\0", value=1)])
+    with pytest.raises(errors.Invalid, match=r"resources\.device_read_bps\.path"):
+        await client.call(
+            one.stub.UpdateContainer(pb.UpdateContainerRequest(container=container, resources=limits))
+        )
+    never = pb.AttachResume(mark=timestamp_pb2.Timestamp(seconds=-(2**63), nanos=-1))
+    opening = pb.AttachContainerRequest(open=pb.AttachOpen(container=container, stdout=True, resume=never))
+    async with contextlib.aclosing(client.stream(one.stub.AttachContainer(iter([opening])))) as answers:
+        assert not (await anext(answers)).opened.resumed
+
+
+async def test_containers_with_much_to_tell_fill_several_pages(one: Yard) -> None:
+    made = {await one.create("true", labels={"much": "x" * 1_000_000}) for _ in range(9)}
+    pages, token = [], "first"
+    while token:
+        request = pb.ListContainersRequest(all=True, page_token=token if pages else "")
+        page = await client.call(one.stub.ListContainers(request))
+        pages.append([entry.id for entry in page.containers])
+        token = page.next_page_token
+    assert len(pages) == 2
+    assert {key for page in pages for key in page} == made
+    assert sum(map(len, pages)) == len(made)
+    for key in made:
+        await one.remove(key)

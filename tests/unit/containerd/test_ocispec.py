@@ -29,7 +29,7 @@ from services.containerd.model.spec import (
     Security,
     Ulimit,
 )
-from services.containerd.ocispec import capabilities, process, resolve, seccomp
+from services.containerd.ocispec import capabilities, process, resolve, resources, seccomp
 from services.containerd.ocispec.build import BPF_ANNOTATION, build
 from services.containerd.ocispec.facts import BoundFile, DeviceNode, HostFacts, Identity, Placement, Seccomp
 from services.kit import errors
@@ -426,3 +426,8 @@ def test_nobody_answers_system_calls(profile: dict[str, Any]) -> None:
 def test_network_mode_host_shares_no_sysctl() -> None:
     spec = ContainerSpec(image="web", command=("x",), network=Network(mode="container:a"))
     assert "sysctl" not in built(spec)["linux"]
+
+
+def test_twice_the_largest_memory_limit_is_a_number_that_the_runtime_reads() -> None:
+    limits = Resources(memory_bytes=2**63 - 1)
+    assert resources.swap_bytes(limits) == 2**63 - 1

@@ -670,7 +670,7 @@ class ListContainersRequest(message.Message):
     size: builtins.bool
     """Compute the size of the writable layers (slow)."""
     page_size: builtins.int
-    """At most this many; 0 is the server's limit of 1000."""
+    """At most this many; 0 is the server's limit of 1000. A page has fewer where they have much to tell."""
     page_token: builtins.str
     """From the previous response."""
     @builtins.property
