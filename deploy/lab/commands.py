@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--managers", type=int, default=3, help="managers (default: 3)")
     up.add_argument("--workers", type=int, default=2, help="workers (default: 2)")
     up.add_argument("--no-swarm", action="store_true", help="leave every node a single host")
+    up.add_argument("--criu", default="", metavar="PATH", help="the CRIU of all nodes, for checkpoints")
     down = add("down", "remove all of it, also after a crash")
     down.add_argument("--all", action="store_true", help="every playground of this machine")
     ls = add("ls", "list the nodes and their daemons")
@@ -131,7 +132,7 @@ def up(playground: Playground, options: argparse.Namespace) -> None:
     playground.write_plan(nodes)
     network.create(playground, nodes)
     for node in nodes:
-        _lay_out(playground, node)
+        _lay_out(playground, node, criu=options.criu)
     _ensure_supervisor(playground)
     _wait_ready(playground, [(node, daemon) for node in nodes for daemon in DAEMONS])
     if not options.no_swarm:
@@ -147,7 +148,7 @@ def _check_environment() -> None:
         raise PlaygroundError("the environment in .venv is missing or incomplete: run `make setup` first")
 
 
-def _lay_out(playground: Playground, node: Node) -> None:
+def _lay_out(playground: Playground, node: Node, *, criu: str) -> None:
     """Directories, configuration and cgroup of one node."""
     root, run = playground.root_dir(node.name), playground.run_dir(node.name)
     for directory in (root / "etc", root / "log"):
@@ -160,6 +161,7 @@ def _lay_out(playground: Playground, node: Node) -> None:
         "containerd": {
             "cgroup_parent": f"{playground.cgroup(node.name)}/containers",
             "userns_range": node.user_ids,
+            **({"criu_path": criu} if criu else {}),
         },
         "swarmd": {
             "listen": f"{node.address}:2377",

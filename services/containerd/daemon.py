@@ -20,6 +20,7 @@ from services.containerd.api.volumes import VolumeService
 from services.containerd.apparmor import loading
 from services.containerd.cgroups import attach_speed, hierarchy
 from services.containerd.cgroups.control import Control
+from services.containerd.checkpoint import program
 from services.containerd.checkpoint.making import Checkpointer
 from services.containerd.checkpoint.support import Support
 from services.containerd.engine import Engine
@@ -174,7 +175,11 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
                     control=control,
                     files=files,
                     checkpoint_support=Support(
-                        machine.flavours, machine.spawners, clock, criu=config.criu_path
+                        machine.flavours,
+                        machine.spawners,
+                        clock,
+                        machine.layout.programs,
+                        criu=config.criu_path,
                     ),
                     clock=clock,
                     draining=server.draining,
@@ -221,7 +226,7 @@ async def _machine(
         raise errors.FailedPrecondition(
             f"{config.conmon} is not installed: install conmon", reason="CONMON_MISSING"
         )
-    places = scratch.environment(layout.scratch)
+    places = {**scratch.environment(layout.scratch), **program.environment(layout.programs)}
     spawners = {False: await stack.enter_async_context(Spawner(private=False, environment=places))}
     if hierarchies.hybrid:
         spawners[True] = await stack.enter_async_context(Spawner(private=True, environment=places))

@@ -195,7 +195,8 @@ class Execs:
             tty=request.tty,
             stdin=request.stdin,
         )
-        arguments = null.wrap(arguments, machine.layout.bundle(actor.record.id))
+        bundle = machine.layout.bundle(actor.record.id)
+        arguments = null.wrap(arguments, bundle, private_namespace=flavour.private_namespace)
         run = actor.status.run
         await running.prepare(machine.spawners[flavour.private_namespace], arguments)
         faults.reached("exec.ready")

@@ -41,6 +41,11 @@ class Checkpoints:
         actor = self._engine.find(request.container)
         path = self._path(actor, request.checkpoint, request.directory)
         await self._support.require(actor.status.runtime)
+        if actor.status.ids is not None:
+            raise errors.Unsupported(
+                f"container {actor.record.name} has a user namespace, whose network CRIU cannot restore",
+                reason="CHECKPOINT_UNSUPPORTED",
+            )
         await self._engine.checkpoint(actor, path, leave_running=request.leave_running)
         return pb.CheckpointContainerResponse()
 

@@ -6,8 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from services.containerd.checkpoint import store
-from services.containerd.checkpoint.words import criu_reason
+from services.containerd.checkpoint import said, store
 from services.containerd.lifecycle import faults
 from services.containerd.runtime import oci_cli
 from services.kit import errors, log
@@ -21,7 +20,6 @@ _log = log.get(__name__)
 
 MAKE_TIMEOUT_S: Final = 600.0
 _DUMP_LOG: Final = "dump.log"
-_LOG_BYTES_MAX: Final = 1 << 20
 
 
 class Checkpointer:
@@ -48,7 +46,12 @@ class Checkpointer:
         partial = await asyncio.to_thread(store.make_room, path)
         work = machine.layout.bundle(record.id).path / "criu"
         try:
-            description = store.Description(runtime=flavour.name, created_at=self._clock.now().isoformat())
+            description = store.Description(
+                runtime=flavour.name,
+                created_at=self._clock.now().isoformat(),
+                boot_id=machine.boot_id,
+                addresses=_addresses(record),
+            )
             await asyncio.to_thread(store.write_description, partial, description)
             work.mkdir(mode=0o700, exist_ok=True)
             command = oci_cli.checkpoint(
@@ -63,7 +66,7 @@ class Checkpointer:
             spawner = machine.spawners[flavour.private_namespace]
             code, output = await spawner.run(command, timeout_s=MAKE_TIMEOUT_S)
             if code != 0:
-                why = await asyncio.to_thread(_why, work / _DUMP_LOG, output)
+                why = await asyncio.to_thread(said.why, work / _DUMP_LOG, output)
                 raise errors.FailedPrecondition(
                     f"container {record.name} cannot be checkpointed: {why}", reason="CHECKPOINT_FAILED"
                 )
@@ -84,11 +87,8 @@ class Checkpointer:
         faults.reached("checkpoint.named")
 
 
-def _why(dump_log: Path, output: str) -> str:
-    """Return CRIU's reason from its log, which says more than the runtime does."""
-    try:
-        with dump_log.open("rb") as opened:
-            text = opened.read(_LOG_BYTES_MAX).decode(errors="replace")
-    except OSError:
-        return oci_cli.explain(output)
-    return criu_reason(text) if "Error (" in text else oci_cli.explain(output)
+def _addresses(record: Record) -> dict[str, str]:
+    """Return the addresses by network, at which its connections end."""
+    run = record.status.run
+    network = run.network if run is not None else None
+    return {endpoint.network: endpoint.ip for endpoint in network.endpoints} if network is not None else {}

@@ -11,14 +11,14 @@ import os
 import re
 import shutil
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final
 
 from services.kit import atomic, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
 DESCRIPTION: Final = "beeyard.json"
@@ -37,6 +37,10 @@ class Description:
     """Name of the runtime that made it: only the same can restore it."""
     created_at: str
     """ISO 8601."""
+    boot_id: str = ""
+    """Of the node, while it was up."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Of the container, by network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +110,14 @@ def describe(path: Path) -> Description:
     """
     try:
         data = json.loads((path / DESCRIPTION).read_bytes())
-        described = Description(runtime=str(data["runtime"]), created_at=str(data["created_at"]))
+        described = Description(
+            runtime=str(data["runtime"]),
+            created_at=str(data["created_at"]),
+            boot_id=str(data.get("boot_id", "")),
+            addresses={str(name): str(ip) for name, ip in data.get("addresses", {}).items()},
+        )
         _time(described)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError) as exc:
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise errors.NotFound(f"no such checkpoint: {path.name}", reason="CHECKPOINT_NOT_FOUND") from exc
     return described
 

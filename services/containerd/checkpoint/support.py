@@ -6,10 +6,12 @@ the error says which is missing.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from services.containerd.checkpoint import program
 from services.containerd.checkpoint.words import criu_reason
 from services.containerd.runtime import oci_cli
 from services.containerd.runtime.flavour import Kind
@@ -17,6 +19,7 @@ from services.kit import errors, log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from services.containerd.runtime.flavour import Flavour
     from services.containerd.runtime.spawn import Spawner
@@ -46,6 +49,7 @@ class Support:
         flavours: The runtimes that work here; the first is the node's choice.
         spawners: Start programs.
         clock: Says how old an answer is.
+        programs: Where the runtimes find CRIU, see `program`.
         criu: Path of CRIU; empty looks in the usual places.
     """
 
@@ -54,12 +58,14 @@ class Support:
         flavours: Mapping[str, Flavour],
         spawners: Mapping[bool, Spawner],
         clock: Clock,
+        programs: Path,
         *,
         criu: str = "",
     ) -> None:
         self._flavours = flavours
         self._spawners = spawners
         self._clock = clock
+        self._programs = programs
         self._criu = criu
         self._known: dict[str, tuple[Verdict, float]] = {}
 
@@ -96,6 +102,7 @@ class Support:
         if criu is None:
             missing = f"there is no program {self._criu}" if self._criu else "CRIU is not installed"
             return Verdict(reason=f"{missing}: install the package criu")
+        await asyncio.to_thread(program.offer, self._programs, criu)
         try:
             _, said = await spawner.run([criu, "--version"], timeout_s=CHECK_TIMEOUT_S)
             version = next(iter(said.splitlines()), "").rpartition(" ")[2]

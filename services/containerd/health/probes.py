@@ -154,7 +154,10 @@ class Probes:
         os.close(end)
         try:
             runtime = await machine.spawners[flavour.private_namespace].start(
-                null.wrap(command, bundle), stdin=stdin, stdout=output_fd, stderr=output_fd
+                null.wrap(command, bundle, private_namespace=flavour.private_namespace),
+                stdin=stdin,
+                stdout=output_fd,
+                stderr=output_fd,
             )
         finally:
             os.close(stdin)

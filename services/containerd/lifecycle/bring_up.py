@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.containerd.apparmor import loading
-from services.containerd.kernel import processes
+from services.containerd.cgroups import hierarchy
+from services.containerd.checkpoint import restoring, said, store
+from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle import faults, joining
 from services.containerd.lifecycle.work import BringUpError
 from services.containerd.logs import options as log_options
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from services.containerd.model.status import Record
     from services.containerd.neighbours.images import Images
     from services.containerd.neighbours.sandboxes import Sandboxes
-    from services.containerd.ocispec.facts import BoundFile, HostFacts, Identity, Seccomp
+    from services.containerd.ocispec.facts import BoundFile, HostFacts, Identity, Seccomp, Section
     from services.containerd.rootfs.mounting import RootMount
     from services.containerd.runtime.flavour import Flavour
     from services.containerd.runtime.layout import Bundle, Layout
@@ -60,6 +62,9 @@ CREATE_S_MAX = 1.5
 """A runtime that takes longer to create a container waits for something, and the next start need not wait for it."""
 IN_FLIGHT_MAX = 32
 """So many starts with those whose runtime takes longer."""
+_CRIU_OPTIONS = "criu.conf"
+_RESTORE_LOG = "restore.log"
+"""CRIU's, which conmon has put into the bundle."""
 _PASSWD, _GROUP = "/etc/passwd", "/etc/group"
 _INIT_PATHS = ("/usr/bin/tini-static", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
 _TAKEN = frozenset({"PORT_IN_USE", "ADDRESS_IN_USE"})
@@ -118,6 +123,10 @@ class BringUp:
             try:
                 return await self._acquire(record, checkpoint, slot)
             except CreateFailed as exc:
+                if checkpoint:
+                    log_file = self._machine.layout.bundle(record.id).path / _RESTORE_LOG
+                    why = await asyncio.to_thread(said.why, log_file, exc.message)
+                    raise BringUpError(why, oci_cli.EXIT_DAEMON) from exc
                 argv = resolve.command(record.spec, record.image).argv
                 message = oci_cli.explain(exc.message)
                 raise BringUpError(message, oci_cli.start_exit_code(exc.message, argv[0])) from exc
@@ -154,14 +163,18 @@ class BringUp:
                 flavour,
                 joining.owner_pid(record, self._peer),
             )
-        network, mounts = await self._neighbours(record)
+        origin = await asyncio.to_thread(store.describe, Path(checkpoint)) if checkpoint else None
+        network, mounts = await self._neighbours(record, origin)
         faults.reached("start.sandbox")
         async with self._placed(record, bundle, network, mounts) as placement:
             faults.reached("start.mounted")
             built = build(record.spec, record.image, placement, machine.host)
             for warning in built.warnings:
                 _log.info("container_warning", container=container_id, warning=warning)
-            atomic.write(bundle.config, json.dumps(built.config).encode(), fsync=False)
+            config = built.config
+            if origin is not None:
+                config = await asyncio.to_thread(self._adapted, record, config, bundle, network, origin)
+            atomic.write(bundle.config, json.dumps(config).encode(), fsync=False)
             faults.reached("start.bundled")
             spawner = machine.spawners[flavour.private_namespace]
             await spawner.see([bind.source for bind in placement.binds])
@@ -175,8 +188,9 @@ class BringUp:
                 checkpoint=checkpoint,
             )
             timeout_s = conmon.RESTORE_TIMEOUT_S if checkpoint else conmon.CREATE_TIMEOUT_S
+            arguments = null.wrap(arguments, bundle, private_namespace=flavour.private_namespace)
             with slot.left_after(CREATE_S_MAX):
-                pid = await conmon.create(spawner, null.wrap(arguments, bundle), bundle, timeout_s=timeout_s)
+                pid = await conmon.create(spawner, arguments, bundle, timeout_s=timeout_s)
             joining.check_owners(owners)
             place.give_streams(pid, record.status.ids, placement.identity)
         faults.reached("start.created")
@@ -192,8 +206,31 @@ class BringUp:
             )
         return Run(init=init, conmon=conmon_process, boot_id=self._machine.boot_id, network=network)
 
-    async def _neighbours(self, record: Record) -> tuple[NetworkStatus, tuple[RootMount, ...]]:
-        """Ask netd and imaged at the same time."""
+    def _adapted(
+        self,
+        record: Record,
+        config: Section,
+        bundle: Bundle,
+        network: NetworkStatus,
+        origin: store.Description,
+    ) -> Section:
+        """Return the configuration for a restore, and make what it names."""
+        options = None
+        moved = record.spec.network.mode == "host" and origin.boot_id != self._machine.boot_id
+        if moved or not restoring.keeps_connections(origin.addresses, network):
+            options = bundle.path / _CRIU_OPTIONS
+            options.write_text(restoring.CLOSE_CONNECTIONS)
+        relative = cgroup_path(record, self._machine.cgroup_parent).lstrip("/")
+        groups = [root / relative for root in dict.fromkeys(hierarchy.find(mountinfo.read()).v1.values())]
+        shared = any("shared" in point.mount.propagation for point in record.mounts)
+        if not bundle.null.exists() and not shared:  # with the node it would have no mount that others see
+            null.make(bundle)
+        return restoring.adapt(config, groups, options=options)
+
+    async def _neighbours(
+        self, record: Record, origin: store.Description | None
+    ) -> tuple[NetworkStatus, tuple[RootMount, ...]]:
+        """Ask netd and imaged at the same time. One that is restored gets its addresses back, if they are free."""
         if record.spec.network.mode.startswith("container:"):
             network = joining.network(record, self._peer)
             return network, await self._images.mounts(record.id)
@@ -203,14 +240,23 @@ class BringUp:
             wanted.user_namespace_path = str(self._machine.layout.bundle(record.id).user_namespace)
         try:
             async with asyncio.TaskGroup() as group:
-                made = group.create_task(self._sandbox(record.id, wanted))
+                made = group.create_task(self._sandbox(record.id, wanted, origin))
                 mounts = group.create_task(self._images.mounts(record.id))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
         return made.result(), mounts.result()
 
-    async def _sandbox(self, container_id: str, wanted: SandboxSpec) -> NetworkStatus:
+    async def _sandbox(
+        self, container_id: str, wanted: SandboxSpec, origin: store.Description | None
+    ) -> NetworkStatus:
         """Make the sandbox; a port or address of a container that has just ended is waited for."""
+        if origin is not None and (same := sandboxes.at_addresses(wanted, origin.addresses)) != wanted:
+            try:
+                return await self._sandboxes.create(container_id, same)
+            except errors.Unavailable:
+                raise
+            except errors.BeeyardError as exc:
+                _log.info("restore_at_other_address", container=container_id, reason=exc.message)
         try:
             return await self._sandboxes.create(container_id, wanted)
         except errors.BeeyardError as exc:

@@ -12,7 +12,7 @@ from services.containerd.model.status import EndpointStatus, NetworkStatus
 from services.kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from services.containerd.model.image import ImageConfig
     from services.containerd.model.spec import ContainerSpec, Network
@@ -85,6 +85,15 @@ def spec_to_pb(
         wanted.endpoints.extend(_endpoints(network))
         wanted.ports.extend(_port_to_pb(port) for port in published(spec, image))
     return wanted
+
+
+def at_addresses(wanted: sandbox_pb2.SandboxSpec, addresses: Mapping[str, str]) -> sandbox_pb2.SandboxSpec:
+    """Return the sandbox that has these addresses on its networks, where none are given. Pure."""
+    placed = sandbox_pb2.SandboxSpec()
+    placed.CopyFrom(wanted)
+    for endpoint in placed.endpoints:
+        endpoint.ip = endpoint.ip or addresses.get(endpoint.network, "")
+    return placed
 
 
 def published(spec: ContainerSpec, image: ImageConfig) -> tuple[PortBinding, ...]:

@@ -2,7 +2,7 @@
 
 Durable, below `<root>/containerd`:         records, seccomp cache, containers/<id>/ctr.log[.N], volumes/<name>/_data
 Of this boot, below `<run>/containerd`:     c/<id>/ (bundle), exits/<id>, rt/ (state of the runtimes), t/ (scratch),
-                                            files/<id> (content of secrets and configs)
+                                            files/<id> (content of secrets and configs), bin/criu (a link)
 
 `c` is a shared mount of its own (see `runtime.sharing`): what is mounted below it reaches every mount namespace, and so
 do its removals.
@@ -155,6 +155,11 @@ class Layout:
     def scratch(self) -> Path:
         """What conmon and the runtimes make for a moment, see `runtime.scratch`. A short name: sockets lie in it."""
         return self.run / "t"
+
+    @property
+    def programs(self) -> Path:
+        """What the runtimes find before what is on the daemon's PATH, see `checkpoint.program`."""
+        return self.run / "bin"
 
     def directory(self, container_id: str) -> Path:
         """Return the durable directory of a container."""

@@ -256,12 +256,13 @@ async def test_without_criu_the_error_says_what_is_missing(socket_dir: Path) -> 
         assert "install the package criu" in refused.value.message
 
 
-@pytest.mark.skipif(shutil.which("criu") is None, reason="CRIU is not installed")
 async def test_what_criu_says_is_passed_on(one: Yard) -> None:
-    """The real one, whatever it thinks of this kernel."""
+    """Whichever CRIU is here, and whatever it thinks of this kernel."""
     found = await client.call(one.stub.GetCheckpointSupport(pb.GetCheckpointSupportRequest(runtime="runc")))
+    if shutil.which("criu") is None:
+        assert "CRIU is not installed" in found.reason
+        return
     assert found.criu_version
-    if not found.supported:
-        assert "criu check" in found.reason
+    assert found.supported or "criu check" in found.reason
     crun = await client.call(one.stub.GetCheckpointSupport(pb.GetCheckpointSupportRequest(runtime="crun")))
     assert crun.supported or crun.reason
