@@ -35,6 +35,7 @@ HEADERS: Mapping[str, str] = {
     "Platform": "PLATFORM",
 }
 COMMAND_WIDTH = 20
+DEFAULT_REGISTRIES = ("docker.io/", "index.docker.io/")
 MOUNT_WIDTH = 15
 _STATES = {
     pb.CONTAINER_STATE_UNSPECIFIED: "unknown",
@@ -86,14 +87,18 @@ def status(container: pb.Container, now: datetime) -> str:
 
 
 def image(container: pb.Container, *, full: bool) -> str:
-    """Name the image: as it was given, without digest unless `full`; an id is cut."""
+    """Name the image: as it was given if `full`, otherwise short: no digest, no default registry, an id is cut."""
     given = container.spec.image
     if full:
         return given
     digits = container.image_id.removeprefix("sha256:")
     if digits and digits.startswith(given.removeprefix("sha256:")):
         return digits[:12]
-    return given.partition("@")[0]
+    named = given.partition("@")[0]
+    for registry in DEFAULT_REGISTRIES:
+        if named.startswith(registry):
+            return named.removeprefix(registry).removeprefix("library/")
+    return named
 
 
 def command(container: pb.Container, *, full: bool) -> str:

@@ -159,6 +159,21 @@ def test_the_status_of_a_container(state: Any, health: Any, expected: str) -> No
     assert container.status(found, samples.NOW) == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "short"),
+    [
+        ("web", "web"),
+        ("docker.io/library/web:1@sha256:" + "a" * 64, "web:1"),
+        ("index.docker.io/team/web", "team/web"),
+        ("registry.example/library/web:1", "registry.example/library/web:1"),
+    ],
+)
+def test_the_image_of_a_container(given: str, short: str) -> None:
+    found = pb.Container(spec=spec_pb2.ContainerSpec(image=given))
+    assert container.image(found, full=False) == short
+    assert container.image(found, full=True) == given
+
+
 def binding(
     host: int, inside: int, count: int = 1, protocol: str = "tcp", ip: str = ""
 ) -> spec_pb2.PortBinding:
