@@ -28,7 +28,7 @@ from services.containerd.neighbours import sandboxes
 from services.containerd.ocispec import capabilities, resolve, user
 from services.containerd.ocispec.build import build
 from services.containerd.ocispec.facts import Placement
-from services.containerd.ocispec.process import UNCONFINED
+from services.containerd.ocispec.process import UNCONFINED, has_init
 from services.containerd.rootfs import binds, devices, mounting
 from services.containerd.rootfs.inside import Inside
 from services.containerd.runtime import conmon, oci_cli
@@ -315,7 +315,7 @@ class BringUp:
             resolv_conf_path=network.resolv_conf_path,
             hostname_path=network.hostname_path,
             hostname=hostname(record, self._peer),
-            init_path=self._init_path() if spec.init else "",
+            init_path=self._init_path() if has_init(spec) else "",
             binds=binds.of_files(files),
             tmpfs=tuple(point.mount for point in record.mounts if point.mount.kind is MountKind.TMPFS),
             devices=devices.resolve(security.devices, privileged=security.privileged),

@@ -17,6 +17,11 @@ UNCONFINED = "unconfined"
 _INIT = ("/sbin/docker-init", "--")
 
 
+def has_init(spec: ContainerSpec) -> bool:
+    """Return whether `--init` has an effect: where the processes are not its own another one is process 1."""
+    return spec.init and spec.security.pid in ("", "private")
+
+
 def section(
     spec: ContainerSpec, image: ImageConfig, placement: Placement, host: HostFacts
 ) -> tuple[Section, list[str]]:

@@ -303,6 +303,13 @@ def test_environment_is_merged_in_order() -> None:
     assert env == ["PATH=/image", "HOSTNAME=cccccccccccc", "TERM=xterm", "B=3", "C=a=b", "HOME=/home/h"]
 
 
+@pytest.mark.parametrize(
+    ("pid", "has"), [("", True), ("private", True), ("host", False), ("container:x", False)]
+)
+def test_an_init_is_for_processes_of_its_own(pid: str, has: bool) -> None:
+    assert process.has_init(ContainerSpec(image="web", init=True, security=Security(pid=pid))) is has
+
+
 def test_limits_of_the_daemon_are_limits_of_the_container() -> None:
     twice = (Ulimit(name="nofile", soft=7, hard=7), Ulimit(name="nofile", soft=5, hard=-1))
     spec = ContainerSpec(image="web", command=("x",), resources=Resources(ulimits=twice))

@@ -101,7 +101,7 @@ class _WaitConditionEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_WaitCond
     WAIT_CONDITION_UNSPECIFIED: _WaitCondition.ValueType  # 0
     """The default: WAIT_CONDITION_NOT_RUNNING."""
     WAIT_CONDITION_NOT_RUNNING: _WaitCondition.ValueType  # 1
-    """Until it does not run; at once if it does not."""
+    """Until its run ends, whatever its restart policy does then; at once if it does not run."""
     WAIT_CONDITION_NEXT_EXIT: _WaitCondition.ValueType  # 2
     """Until its next exit, also if it does not run yet."""
     WAIT_CONDITION_REMOVED: _WaitCondition.ValueType  # 3
@@ -113,7 +113,7 @@ class WaitCondition(_WaitCondition, metaclass=_WaitConditionEnumTypeWrapper):
 WAIT_CONDITION_UNSPECIFIED: WaitCondition.ValueType  # 0
 """The default: WAIT_CONDITION_NOT_RUNNING."""
 WAIT_CONDITION_NOT_RUNNING: WaitCondition.ValueType  # 1
-"""Until it does not run; at once if it does not."""
+"""Until its run ends, whatever its restart policy does then; at once if it does not run."""
 WAIT_CONDITION_NEXT_EXIT: WaitCondition.ValueType  # 2
 """Until its next exit, also if it does not run yet."""
 WAIT_CONDITION_REMOVED: WaitCondition.ValueType  # 3
