@@ -125,7 +125,7 @@ def _check_network(network: Network) -> None:
         raise errors.Unsupported("--ip6: the networks of this version have no IPv6", reason="NO_IPV6")
     if network.links:
         raise errors.Unsupported(
-            "--link: put both containers into a network of their own instead", reason="NO_LINKS"
+            "--link is not supported: give the other's address with --add-host instead", reason="NO_LINKS"
         )
     for port in network.ports:
         _check_port(port)
