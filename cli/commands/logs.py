@@ -13,7 +13,7 @@ from cli.command import command, with_session
 from cli.errors import invalid
 from cli.specs import times
 from cli.specs.options import add, switch, text
-from services.kit import errors
+from services.kit import errors, units
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -107,6 +107,9 @@ def _go_on_after(request: pb.GetLogsRequest, batch: pb.GetLogsResponse) -> None:
 
 def _print(batch: pb.GetLogsResponse, *, timestamps: bool, details: bool) -> None:
     """Print lines, those of one stream that follow each other at once."""
+    if batch.lost_bytes:
+        size = units.render_bytes(batch.lost_bytes)
+        click.echo(f"WARNING: {size} of the log were removed by its rotation before they were read", err=True)
     text, target = bytearray(), terminal.STDOUT
     for line in batch.lines:
         wanted = terminal.STDERR if line.stream == pb.OUTPUT_STREAM_STDERR else terminal.STDOUT

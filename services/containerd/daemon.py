@@ -35,6 +35,7 @@ from services.containerd.lifecycle.clean_up import CleanUp
 from services.containerd.lifecycle.hands import Hands
 from services.containerd.logs.options import LogPolicy
 from services.containerd.logs.rotate import Rotator
+from services.containerd.model.events import Action
 from services.containerd.neighbours.calls import Neighbour
 from services.containerd.neighbours.images import Images
 from services.containerd.neighbours.sandboxes import Sandboxes
@@ -55,7 +56,7 @@ from services.containerd.volumes.mounts import ContainerMounts
 from services.containerd.volumes.store import VolumeStore
 from services.containerd.volumes.volumes import Volumes
 from services.kit import errors, log, subproc, system
-from services.kit.events import History
+from services.kit.events import Event, History
 from services.kit.rpc.server import RpcServer
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             watcher=watcher,
             supervisor=supervisor,
             clock=clock,
-            publish=events.publish,
+            publish=lambda event: _tell(event, events, rotator, upkeep),
             forget=lambda container_id: engine.forget(container_id),  # noqa: PLW0108 (likewise)
             default_runtime=next(iter(machine.flavours)),
         )
@@ -150,11 +151,12 @@ async def build(config: ContainerdConfig, supervisor: Supervisor) -> AsyncIterat
             clean_up=clean_up,
             volumes=volumes,
         )
+        upkeep = Upkeep(engine, machine, clock)
+        rotator = Rotator(upkeep.watched_logs, supervisor, clock)
         await recovery.run()
         execs_left.clear(machine.layout, supervisor)
 
-        upkeep = Upkeep(engine, machine, clock)
-        supervisor.spawn(Rotator(upkeep.watched_logs, clock).run(), name="rotate logs")
+        supervisor.spawn(rotator.run(), name="rotate logs")
         supervisor.spawn(upkeep.drop_stalled_clients(), name="drop stalled clients")
         supervisor.spawn(
             recovery.clear_orphans(images, sandboxes, clock), name="clear orphans", critical=False
@@ -258,6 +260,13 @@ async def _conmon_version(conmon: str) -> str:
     completed = await subproc.run([conmon, "--version"], timeout_s=_VERSION_TIMEOUT_S)
     first = completed.stdout.decode(errors="replace").splitlines()[:1]
     return first[0].rpartition(" ")[2] if first else "unknown"
+
+
+def _tell(event: Event, events: History, rotator: Rotator, upkeep: Upkeep) -> None:
+    """Publish what happened to a container; a log must be watched before its container writes the first line."""
+    events.publish(event)
+    if event.action == Action.START and (watched := upkeep.watched_log(event.id)) is not None:
+        rotator.started(watched)
 
 
 def _tell_end(engine: Engine, container_id: str, event: Exited | ConmonLost) -> None:

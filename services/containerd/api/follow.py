@@ -114,8 +114,12 @@ class Following:
         async for lines in reader.read(
             follow=request.follow, ended=lambda: is_over(actor.status), clock=self._clock
         ):
+            lost_bytes = reader.lost_bytes() if isinstance(reader, Reader) else 0
             for batch in _batches(lines):
-                yield pb.GetLogsResponse(lines=[_line(line, attributes) for line in batch])
+                yield pb.GetLogsResponse(
+                    lines=[_line(line, attributes) for line in batch], lost_bytes=lost_bytes
+                )
+                lost_bytes = 0
 
     async def events(self, request: pb.WatchEventsRequest) -> AsyncIterator[pb.WatchEventsResponse]:
         """Yield the kept past, then what happens."""

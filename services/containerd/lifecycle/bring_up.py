@@ -20,6 +20,7 @@ from services.containerd.checkpoint import restoring, said, store
 from services.containerd.kernel import mountinfo, processes
 from services.containerd.lifecycle import faults, joining
 from services.containerd.lifecycle.work import BringUpError
+from services.containerd.logs import files as log_files
 from services.containerd.logs import options as log_options
 from services.containerd.model import inline
 from services.containerd.model.spec import MountKind
@@ -297,6 +298,7 @@ class BringUp:
     ) -> Placement:
         spec, machine = record.spec, self._machine
         ids = record.status.ids
+        log_files.mend(machine.layout.log(record.id))
         _mount_root(record, bundle, mounts)
         identity = self._look_inside(record, bundle.rootfs)
         files = mounting.mount_files(spec.files, bundle.files, ids) if spec.files else {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from services.containerd.logs import files
 from services.containerd.logs.format import Stream, parse
 from services.containerd.logs.reader import Reader, Selection
+from services.kit import errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -49,10 +50,18 @@ async def since(
         seen_bytes: So much of each stream is left out; a stream that is not named is left out altogether.
         ended: Says that no more will be written.
         clock: Paces the following.
+
+    Raises:
+        errors.Exhausted: The user read too slowly, and rotation removed more than is held (ATTACH_TOO_SLOW).
     """
     selection = Selection(streams=frozenset(seen_bytes), since_ns=mark_ns)
     left_out = dict(seen_bytes)
-    async for parts in Reader(path, selection, joined=False).read(follow=True, ended=ended, clock=clock):
+    reader = Reader(path, selection, joined=False)
+    async for parts in reader.read(follow=True, ended=ended, clock=clock):
+        if reader.lost_bytes():
+            raise errors.Exhausted(
+                "the client read so slowly that the log was rotated away", reason="ATTACH_TOO_SLOW"
+            )
         for part in parts:
             known = min(left_out[part.stream], len(part.data))
             left_out[part.stream] -= known

@@ -57,6 +57,10 @@ class ControlFifo:
             await self._space()
             self._write(f"{_REOPEN_LOG} 0 0\n")
 
+    def log_reopened(self) -> None:
+        """The new file is there: conmon has read the message, another one cannot run into it."""
+        self._free_at = 0.0
+
     async def _space(self) -> None:
         wait_s = self._free_at - self._clock.monotonic()
         if wait_s > 0:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import container_pb2, container_pb2_grpc
 from beeyard.swarm.v1 import control_pb2
-from services.kit import backoff, errors
+from services.kit import backoff, errors, units
 from services.kit.rpc import client
 from services.swarmd.agent.core.order import task_name
 
@@ -143,6 +143,11 @@ class LogFan:
         calls = client.stream(stub.GetLogs(place.request(source.container_id), timeout=timeout_s))
         async with contextlib.aclosing(calls) as responses:
             while (response := await self._next(source, responses)) is not None:
+                if response.lost_bytes:
+                    size = units.render_bytes(response.lost_bytes)
+                    await self._gap(
+                        source, f"{size} of the log were removed by its rotation before they were read"
+                    )
                 if response.lines:
                     await self._queue.put(_lines(source, response.lines))
                     place.advance(response.lines[-1].time)

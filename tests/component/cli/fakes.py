@@ -288,7 +288,7 @@ class Containers(container_pb2_grpc.ContainerServiceServicer):  # type: ignore[m
                 line = pb.LogLine(stream=stream, data=text % number, attributes={"tag": "x"})
                 line.time.FromSeconds(1_700_000_000 + number)
                 lines.append(line)
-            yield pb.GetLogsResponse(lines=lines)
+            yield pb.GetLogsResponse(lines=lines, lost_bytes=2_000_000 if request.until.seconds else 0)
         if request.follow:
             await asyncio.sleep(3600)
 

@@ -186,6 +186,10 @@ def test_logs(node: Node, swarmctl: Swarmctl) -> None:
     assert done.out.splitlines()[0] == "2023-11-14T22:13:20.000000000Z tag=x out 0"
     request = [request for name, request in node.containers.calls if name == "logs"][-1]
     assert request.tail == 5 and request.since.seconds == 1_767_312_000  # type: ignore[attr-defined]
+    done = swarmctl("logs", "--until", "2026-01-02", "box")
+    assert done.err.startswith(
+        "WARNING: 2MB of the log were removed by its rotation before they were read\nerr 0\n"
+    )
 
 
 def test_prune_asks_first(node: Node, swarmctl: Swarmctl, monkeypatch: pytest.MonkeyPatch) -> None:

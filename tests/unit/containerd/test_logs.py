@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.containerd.logs import files, journal, journald, output
+from services.containerd.logs import files, held, journal, journald, output
+from services.containerd.logs import rotate as rotate_module
 from services.containerd.logs.format import Entry, Joiner, Stream, parse, parse_time
 from services.containerd.logs.journal_export import ExportParser
 from services.containerd.logs.options import LogPolicy, details, resolve
 from services.containerd.logs.reader import Reader, Selection
+from services.containerd.logs.rotate import LOOK_S, WRITTEN_BYTES_S_MAX, Rotator, Watched, look_after_s
 from services.containerd.model.spec import LogConfig
-from services.kit import errors
+from services.kit import errors, tasks
 from services.kit.system import SystemClock
 
 STAMP = b"2026-11-24T02:26:48.505978071+00:00"
@@ -119,20 +121,143 @@ async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "ctr.log"
     path.write_bytes(line(1) + line(2)[:20])
     assert await read(path) == [b"line 1\n"]
+    assert await read(path, tail=1) == [b"line 1\n"]
+    path.write_bytes(line(1) + line(2)[:-3])
+    assert await read(path) == [b"line 1\n", b"line"]
+    assert await read(path, tail=1) == [b"line"]
+    path.rename(files.rotated(path, 1))  # the crash was in the middle of a rotation
+    path.write_bytes(line(3))
+    assert await read(path) == [b"line 1\n", b"line\n", b"line 3\n"]
+
+
+async def test_a_torn_last_line_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    files.mend(path)
+    path.touch()
+    files.mend(path)
+    assert path.read_bytes() == b""
+    path.write_bytes(line(1) + line(2)[:-3])
+    for _ in range(2):
+        files.mend(path)
+    with path.open("ab") as file:
+        file.write(line(3))
+    assert await read(path) == [b"line 1\n", b"line\n", b"line 3\n"]
+
+
+def rotate(path: Path, files_max: int) -> None:
+    files.rotate(path)
+    files.trim(path, 1 << 20, files_max)
 
 
 def test_rotation_keeps_so_many(tmp_path: Path) -> None:
     path = tmp_path / "ctr.log"
     for number in range(6):
         path.write_bytes(line(number))
-        files.rotate(path, 3)
+        rotate(path, 3)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ctr.log.1", "ctr.log.2"]
     assert files.rotated(path, 1).read_bytes() == line(5)
     path.write_bytes(line(9))
     assert [file.name for file in files.existing(path)] == ["ctr.log.2", "ctr.log.1", "ctr.log"]
     assert files.total_bytes(path) == 3 * len(line(1))
-    files.rotate(path, 1)
-    assert path.read_bytes() == b""
+    rotate(path, 1)
+    assert files.existing(path) == []
+
+
+@pytest.mark.parametrize("files_max", [1, 3])
+async def test_who_lags_loses_nothing_that_rotation_removes(tmp_path: Path, files_max: int) -> None:
+    path = tmp_path / "ctr.log"
+    path.write_bytes(line(0))
+    reader = Reader(path, Selection())
+    over = [False]
+    batches = reader.read(follow=True, ended=lambda: over[0], clock=SystemClock())
+    seen = [entry.data for entry in await anext(batches)]
+    for number in range(1, 9):
+        with path.open("ab") as file:
+            file.write(line(number))
+        rotate(path, files_max)
+    over[0] = True
+    seen += [entry.data for batch in [batch async for batch in batches] for entry in batch]
+    assert seen == [b"line %d\n" % number for number in range(9)]
+    assert reader.lost_bytes() == 0
+
+
+@pytest.mark.parametrize(("bound", "value"), [("HELD_BYTES_MAX", 3 * len(line(1))), ("HELD_FILES_MAX", 3)])
+async def test_who_lags_by_more_than_is_held_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(held, bound, value)
+    path = tmp_path / "ctr.log"
+    path.write_bytes(line(0) + line(0)[:-4])
+    reader = Reader(path, Selection())
+    over = [False]
+    batches = reader.read(follow=True, ended=lambda: over[0], clock=SystemClock())
+    assert [entry.data for entry in await anext(batches)] == [b"line 0\n"]
+    for number in range(1, 9):
+        rotate(path, 2)
+        path.write_bytes(line(number))
+    over[0] = True
+    told = [([entry.data for entry in batch], reader.lost_bytes()) async for batch in batches]
+    assert told[0][1] == 3 * len(line(1))  # of 8 that were removed, 3 are held; the first was read
+    assert sum(lost for _, lost in told[1:]) == 0
+    assert [data for batch, _ in told for data in batch] == [b"line %d\n" % number for number in range(4, 9)]
+
+
+class Conmon:
+    """Reopens a log when it is told."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told = 0
+        self.deaf = False
+        self.seen = asyncio.Event()
+
+    async def reopen_log(self) -> None:
+        self.told += 1
+        if not self.deaf:
+            self.path.touch()
+
+    def log_reopened(self) -> None:
+        self.seen.set()
+
+
+async def test_a_log_is_rotated_when_it_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotate_module, "REOPEN_S", 0.02)
+    path = tmp_path / "ctr.log"
+    path.touch()
+    conmon = Conmon(path)
+    watched = Watched(
+        container_id="c",
+        conmon=None,
+        path=path,
+        policy=LogPolicy(size_bytes_max=300, files_max=2),
+        control=conmon,  # type: ignore[arg-type]
+    )
+    async with asyncio.timeout(10), tasks.Supervisor() as supervisor:
+        rotator = Rotator(lambda: [watched], supervisor, SystemClock())
+        running = supervisor.spawn(rotator.run(), "rotate", critical=False)
+        for round_ in range(1, 4):
+            path.write_bytes(line(round_) * 9)
+            await conmon.seen.wait()
+            conmon.seen.clear()
+            assert conmon.told == round_
+        assert path.read_bytes() == b""
+        conmon.deaf = True  # as if the daemon had died before it was told
+        path.write_bytes(line(4) * 9)
+        while conmon.told < 5:
+            await asyncio.sleep(0.01)
+        conmon.deaf = False
+        await conmon.seen.wait()
+        while len(files.existing(path)) > 2:
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert files.rotated(path, 1).read_bytes() == line(4) * 4  # cut to what the limit allows
+
+
+def test_a_look_comes_before_the_fastest_writer_is_past_the_limit() -> None:
+    assert look_after_s(-1) == look_after_s(1000) == LOOK_S
+    assert look_after_s(WRITTEN_BYTES_S_MAX) == 1
 
 
 async def test_a_flood_between_two_looks_is_cut_to_what_rotation_in_time_had_kept(tmp_path: Path) -> None:

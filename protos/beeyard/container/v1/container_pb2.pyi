@@ -1845,6 +1845,9 @@ class GetLogsResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     LINES_FIELD_NUMBER: builtins.int
+    LOST_BYTES_FIELD_NUMBER: builtins.int
+    lost_bytes: builtins.int
+    """Before these lines so much of the log was removed by its rotation, and not held for a reader who was too slow."""
     @builtins.property
     def lines(self) -> containers.RepeatedCompositeFieldContainer[LogLine]:
         """In the order written."""
@@ -1853,10 +1856,11 @@ class GetLogsResponse(message.Message):
         self,
         *,
         lines: abc.Iterable[LogLine] | None = ...,
+        lost_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["lines", b"lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["lines", b"lines", "lost_bytes", b"lost_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
