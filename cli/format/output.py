@@ -127,8 +127,13 @@ def print_object(shown: Mapping[str, Any], style: str) -> None:
 def _json(value: object, *, indented: bool = False) -> str:
     import json
 
+    from cli.format.values import as_json
+
     separators = None if indented else (",", ":")
-    return f"{json.dumps(value, indent=4 if indented else None, separators=separators, ensure_ascii=False)}\n"
+    text = json.dumps(
+        value, indent=4 if indented else None, separators=separators, ensure_ascii=False, default=as_json
+    )
+    return f"{text}\n"
 
 
 def parse_template(source: str) -> template.Template:

@@ -72,7 +72,7 @@ def test_renders_as_go(source: str, expected: str) -> None:
         ("{{index .Names 9}}", "out of range"),
         ("{{join 3 `,`}}", "join"),
         ("{{$y}}", "undefined variable"),
-        ("{{range .State.Pid}}{{end}}", "cannot iterate"),
+        ("{{range .Size}}{{end}}", "cannot iterate"),
         ("{{if .Names}}{{break}}{{end}}", "outside of a range"),
         ("{{(.ID}}", "missing )"),
         ("{{" + "(" * 99 + ".ID" + ")" * 99 + "}}", "nested"),
