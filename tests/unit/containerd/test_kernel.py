@@ -13,7 +13,7 @@ import pytest
 from services.containerd.cgroups import attach_speed, hierarchy, parse, read
 from services.containerd.cgroups.control import Control
 from services.containerd.cgroups.hierarchy import Hierarchies
-from services.containerd.kernel import mountinfo, processes
+from services.containerd.kernel import mountinfo, processes, syscalls
 from services.containerd.lifecycle import joining
 from services.kit import errors
 
@@ -67,11 +67,15 @@ def test_hierarchies() -> None:
 
 
 def test_quick_attach_keeps_the_other_options() -> None:
-    assert attach_speed.plan(mountinfo.parse(PURE)) == (
-        "/sys/fs/cgroup",
-        "nsdelegate,memory_recursiveprot,favordynmods",
+    text = PURE.replace("nosuid", "nosuid,nodev,noexec,relatime")
+    assert attach_speed.plan(mountinfo.parse(text)) == attach_speed.Remount(
+        target="/sys/fs/cgroup",
+        flags=syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC | syscalls.MS_RELATIME,
+        options="nsdelegate,memory_recursiveprot,favordynmods",
     )
-    assert attach_speed.plan(mountinfo.parse(HYBRID)) == ("/sys/fs/cgroup/unified", "nsdelegate,favordynmods")
+    hybrid = attach_speed.plan(mountinfo.parse(HYBRID))
+    assert hybrid is not None
+    assert (hybrid.target, hybrid.options) == ("/sys/fs/cgroup/unified", "nsdelegate,favordynmods")
     assert attach_speed.plan(mountinfo.parse(PURE.replace("nsdelegate", "favordynmods"))) is None
     assert attach_speed.plan(()) is None
 
