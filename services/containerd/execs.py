@@ -216,8 +216,8 @@ class Execs:
                 raise
             raise _not_executed(request.argv[0], lack) from exc
         faults.reached("exec.begun")
-        if request.tty and (monitor := conmon_exec.monitor_of(directory)) is not None:
-            terminals.never_block(monitor)
+        if (request.tty or request.stdin) and (monitor := conmon_exec.monitor_of(directory)) is not None:
+            hub.hold(terminals.hold(monitor))
         return pid
 
     async def _until_end(

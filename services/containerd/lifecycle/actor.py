@@ -21,7 +21,7 @@ from services.containerd.lifecycle.work import BringUpError
 from services.containerd.model.events import Action, words
 from services.containerd.model.spec import HealthAction
 from services.containerd.model.status import Phase, State
-from services.containerd.runtime import signals
+from services.containerd.runtime import signals, terminals
 from services.kit import errors, events, log, tasks
 
 if TYPE_CHECKING:
@@ -229,6 +229,8 @@ class Actor:
             case messages.Watch():
                 stays = self.record.spec.stdin_open
                 await self._insist(lambda: self.hub.begin(self.control.directory, stays=stays))
+                if stays:
+                    self.hub.hold(terminals.hold(effect.run.conmon))
                 await self._insist(self.control.begin)
                 await self._insist(lambda: self._watch(effect.run))
             case messages.SetTimer():

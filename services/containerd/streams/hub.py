@@ -115,6 +115,7 @@ class Hub:
         self._init_dead = False
         self._eof = asyncio.Event()
         self._stdin_lock = asyncio.Lock()
+        self._held_open: list[int] = []
 
     @property
     def clients(self) -> int:
@@ -139,6 +140,10 @@ class Hub:
         if self._clients:
             self._connect()
 
+    def hold(self, descriptors: list[int]) -> None:
+        """Keep descriptors until the end of the run, see `runtime.terminals`."""
+        self._held_open += descriptors
+
     def init_died(self) -> None:
         """The init is dead: nothing holds back the reading any more."""
         self._init_dead = True
@@ -153,6 +158,8 @@ class Hub:
                     await self._eof.wait()
         self._disconnect()
         self._directory = None
+        while self._held_open:
+            os.close(self._held_open.pop())
         for client in self._clients:
             client.finish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -146,6 +147,23 @@ async def test_terminal_size_detach_and_return(each: Yard) -> None:
     assert each.remains() == []
 
 
+def monitors(yard: Yard) -> list[int]:
+    """Return the pids of the conmons of a yard, of execs too."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes()
+            if words.split(b"\0")[0].endswith(b"conmon") and os.fsencode(f"{yard.run}/") in words:
+                found.append(int(entry.parent.name))
+    return found
+
+
+def ticks(pid: int) -> int:
+    """Return how long a process has been on a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 _PASTED = b"".join(
     b"%06d\n" % number for number in range(100_000)
 )  # more than a terminal and all sockets take
@@ -225,6 +243,42 @@ async def test_what_a_terminal_shows_comes_though_its_input_is_not_read(each: Ya
         assert (await user.to_end()).exit.exit_code == 137
 
 
+@pytest.mark.parametrize("tty", [True, False], ids=["terminal", "pipe"])
+async def test_input_that_nobody_will_read_costs_nothing(each: Yard, tty: bool) -> None:
+    """A process closes its standard input and lives on: conmon does not try again and again to write there."""
+    leaving = ["sh", "-c", "exec <&- >&- 2>&-; exec sleep 1000"]
+    container = await each.create(*leaving, tty=tty, open_stdin=True)
+    user = Attached(each, container)
+    await user.opened()
+    await each.start(container)
+
+    async def requests() -> AsyncIterator[pb.ExecRequest]:
+        yield pb.ExecRequest(spec=pb.ExecSpec(container=container, argv=leaving, stdin=True, tty=tty))
+        for start in range(0, 300_000, 10_000):
+            yield pb.ExecRequest(stdin=_PASTED[start : start + 10_000])
+        pasted.set()
+        await asyncio.Event().wait()
+
+    pasted = asyncio.Event()
+    responses = client.stream(each.stub.Exec(requests()))
+    await anext(responses)
+    for start in range(0, 300_000, 10_000):
+        await user.type(_PASTED[start : start + 10_000])
+    await pasted.wait()
+    conmons = monitors(each)
+    assert len(conmons) == 2
+    async with asyncio.timeout(20):
+        while True:
+            before = [ticks(pid) for pid in conmons]
+            await asyncio.sleep(0.3)
+            if before == [ticks(pid) for pid in conmons]:
+                break
+    await responses.aclose()
+    await user.leave()
+    await each.remove(container)
+    assert each.remains() == []
+
+
 async def test_two_users_see_the_same(one: Yard) -> None:
     container = await one.create("sh", "-c", "read line; echo got $line; exit 0", open_stdin=True)
     users = [Attached(one, container) for _ in range(2)]
@@ -268,6 +322,11 @@ async def test_input_ends_with_a_user_who_vanishes(one: Yard) -> None:
         await user.vanish()
     ended = await one.until_state(once, pb.CONTAINER_STATE_EXITED)
     assert (ended.status.exit_code, await one.text(once)) == (4, "typed\n")
+    user = Attached(one, once)
+    await user.opened()
+    await user.vanish()  # before the start
+    await one.start(once)
+    await one.until_state(once, pb.CONTAINER_STATE_EXITED)
     again = Attached(one, kept)
     await again.opened()
     await again.type(b"later\n")
