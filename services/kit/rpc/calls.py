@@ -118,7 +118,12 @@ class Calls:
                 return
             async with contextlib.aclosing(responses):
                 async for response in responses:
-                    await context.write(response)
+                    try:
+                        await context.write(response)
+                    except (
+                        grpc.aio.InternalError
+                    ):  # the caller goes at this moment; the cancellation is on its way
+                        raise asyncio.CancelledError from None
 
         async def serve(request: Any, context: Context) -> None:
             await self._serve(method, context, write_all(request, context))

@@ -47,7 +47,10 @@ def serve(work: Callable[[bytes, Sequence[int], Callable[[bytes], object]], byte
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        channel.send(answer)
+        try:
+            channel.send(answer)
+        except BrokenPipeError:  # who asked is gone
+            return
 
 
 def encode_failure(error: errors.BeeyardError) -> bytes:

@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import re
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -16,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from services.kit import errors, log
 from services.kit.rpc import client
 from services.kit.rpc import errors as rpc_errors
+from services.kit.rpc.calls import Calls, Method
 from services.kit.rpc.types import MESSAGE_BYTES_MAX, REQUEST_ID, Context
 from tests.component.kit.echo import SERVICE, Served
 
@@ -315,6 +317,25 @@ async def test_a_reader_that_leaves_ends_the_call(served: Served) -> None:
             break
     await eventually(lambda: served.server.in_flight == 0)
     assert served.echo.ended == ["cancelled", "ended"]
+
+
+async def test_a_reader_that_leaves_under_a_write_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    class Leaving:
+        def invocation_metadata(self) -> tuple[()]:
+            return ()
+
+        async def write(self, _response: bytes) -> None:
+            raise grpc.aio.InternalError("Failed execute_batch")
+
+    async def answer(_request: bytes, _context: Context) -> AsyncIterator[bytes]:
+        yield b""
+
+    calls = Calls()
+    handler = calls.wrap(grpc.unary_stream_rpc_method_handler(answer), Method(path="/Test/Answer"))
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_stream(b"", Leaving())
+    assert calls.in_flight == 0
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_cancelling_a_caller_ends_the_call(served: Served) -> None:
