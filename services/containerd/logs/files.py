@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
 from typing import TYPE_CHECKING, BinaryIO
+
+from services.containerd.logs import held
+from services.containerd.logs.format import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _BLOCK_BYTES = 64 << 10
-_changing = threading.Lock()
-"""Held while files are renamed or replaced: the end of a container may come while its log is being rotated."""
 
 
 def rotated(path: Path, number: int) -> Path:
@@ -35,60 +35,59 @@ def existing(path: Path) -> list[Path]:
     return [*files, path] if path.name in names else files
 
 
-def rotate(path: Path, files_max: int) -> None:
-    """Shift the files by one and drop the oldest. conmon writes on into the renamed file until it is told to reopen."""
-    with _changing:
-        _rotate(path, files_max)
+def rotate(path: Path) -> None:
+    """Shift the files by one. conmon writes on into the renamed file until it is told to reopen.
+
+    The oldest may be one too many until `trim`: removing takes its time, and who writes does not wait.
+    """
+    with held.changing:
+        _rotate(path)
 
 
-def _rotate(path: Path, files_max: int) -> None:
+def _rotate(path: Path) -> None:
     if not path.exists():
         return
-    for file in existing(path):
-        suffix = file.name.removeprefix(f"{path.name}.")
-        if suffix.isdecimal() and int(suffix) >= files_max - 1:
-            file.unlink(missing_ok=True)
-    if files_max <= 1:
-        os.truncate(path, 0)
-        return
-    for number in range(files_max - 2, 0, -1):
-        older = rotated(path, number)
-        if older.exists():
-            older.rename(rotated(path, number + 1))
+    held.before_rotation(path)
+    number = 1
+    while rotated(path, number).exists():
+        number += 1
+    for free in range(number, 1, -1):
+        rotated(path, free - 1).rename(rotated(path, free))
     path.rename(rotated(path, 1))
 
 
 def trim(path: Path, size_bytes_max: int, files_max: int) -> None:
-    """Drop of the rotated files what would not be there if each had been rotated in time.
+    """Drop of the rotated files what is too much, or would not be there if each had been rotated in time.
 
-    A fast writer gets far past the limit between two looks. Nobody may be writing to a rotated file any more; who
-    reads one goes on with the file that he holds.
+    A fast writer gets past the limit before somebody looks, past a small one by far. Nobody may be writing to a rotated
+    file any more; who reads one goes on with the file that he holds.
     """
-    with _changing:
-        _trim(path, size_bytes_max, files_max)
+    with contextlib.ExitStack() as removed, held.changing:
+        _trim(path, size_bytes_max, files_max, removed)
 
 
-def _trim(path: Path, size_bytes_max: int, files_max: int) -> None:
+def _trim(path: Path, size_bytes_max: int, files_max: int, removed: contextlib.ExitStack) -> None:
     left = size_bytes_max * (files_max - 1)
-    for file in reversed(existing(path)):
-        if file == path:
-            continue
+    for count, file in enumerate(reversed([each for each in existing(path) if each != path]), start=1):
         size = file.stat().st_size
-        if left <= 0:
+        if left <= 0 or count >= files_max:
+            with contextlib.suppress(OSError):  # its blocks are freed at the end, when nobody waits for us
+                removed.enter_context(file.open("rb"))
             file.unlink(missing_ok=True)
         elif size > left + size_bytes_max // 4:  # not for the little that every file is too long
             _cut(file, size - left)
         left -= size
+    held.after_removal(path)
 
 
 def close(path: Path, size_bytes_max: int, files_max: int) -> None:
     """Bring a log that nobody writes to any more within its limits."""
-    if not size_bytes_max or files_max <= 1 or not path.parent.exists():
+    if not size_bytes_max or not path.parent.exists():
         return
-    with _changing:
-        if path.exists() and path.stat().st_size > size_bytes_max:
-            _rotate(path, files_max)
-        _trim(path, size_bytes_max, files_max)
+    with contextlib.ExitStack() as removed, held.changing:
+        if files_max > 1 and path.exists() and path.stat().st_size > size_bytes_max:
+            _rotate(path)
+        _trim(path, size_bytes_max, files_max, removed)
 
 
 def _cut(file: Path, count: int) -> None:
@@ -106,6 +105,13 @@ def _cut(file: Path, count: int) -> None:
     except OSError:
         copy.unlink(missing_ok=True)  # half a copy would only fill the disk further
         raise
+
+
+def mend(path: Path) -> None:
+    """End the last line of a log that a crash of the machine has torn, before somebody writes on behind it."""
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+            file.write(b"\n")
 
 
 def total_bytes(path: Path) -> int:
@@ -139,7 +145,8 @@ def tail_offset(file: BinaryIO, lines: int) -> tuple[int, int]:
         for offset in _line_starts_backwards(block, first):
             end = block.find(b"\n", offset)
             last = end < 0 or start + end + 1 == size
-            if last or _ends_line(block[offset:end]):
+            raw = block[offset:] if end < 0 else block[offset:end]
+            if _ends_line(raw) or (last and parse(raw) is not None):
                 if found == lines:
                     return start + _after(block, offset), found
                 found += 1
