@@ -11,6 +11,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from services.containerd.checkpoint import left
 from services.containerd.health.put_down import put_down_left
 from services.containerd.kernel import processes
 from services.containerd.lifecycle import messages, recover
@@ -91,8 +92,11 @@ class Recovery:
         _log.info("recovered", containers=len(records), same_boot=same_boot)
 
     async def _settle(self, records: Iterable[Record]) -> None:
-        """Let a conmon that the last daemon left in the middle of a create get to an end."""
-        exits = self._machine.layout.exits
+        """Let what the last daemon left in the middle get to an end: checkpoints, and a conmon that creates."""
+        layout = self._machine.layout
+        stopping = [record for record in records if record.status.phase in (Phase.UP, Phase.CLEANING)]
+        await asyncio.gather(*(left.settle(layout.bundle(record.id)) for record in stopping))
+        exits = layout.exits
         conmons = {
             container_id: pid
             for pid, arguments in processes.command_lines()

@@ -46,6 +46,13 @@ class Checkpoints:
                 f"container {actor.record.name} has a user namespace, whose network CRIU cannot restore",
                 reason="CHECKPOINT_UNSUPPORTED",
             )
+        ends = not request.leave_running
+        if ends and not request.directory and actor.record.spec.auto_remove and not actor.status.held_by:
+            raise errors.FailedPrecondition(
+                f"container {actor.record.name} is removed when it ends, and its checkpoint with it:"
+                " give --leave-running or --checkpoint-dir",
+                reason="CHECKPOINT_WOULD_GO",
+            )
         await self._engine.checkpoint(actor, path, leave_running=request.leave_running)
         return pb.CheckpointContainerResponse()
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from services.containerd.checkpoint import said, store
+from services.containerd.checkpoint import left, said, store
 from services.containerd.lifecycle import faults
 from services.containerd.runtime import oci_cli
 from services.kit import errors, log
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 
 MAKE_TIMEOUT_S: Final = 600.0
-_DUMP_LOG: Final = "dump.log"
 
 
 class Checkpointer:
@@ -44,7 +43,8 @@ class Checkpointer:
                 f"the runtime {record.status.runtime} does not work on this node", reason="RUNTIME_MISSING"
             )
         partial = await asyncio.to_thread(store.make_room, path)
-        work = machine.layout.bundle(record.id).path / "criu"
+        bundle = machine.layout.bundle(record.id)
+        work = left.work(bundle)
         try:
             description = store.Description(
                 runtime=flavour.name,
@@ -53,7 +53,7 @@ class Checkpointer:
                 addresses=_addresses(record),
             )
             await asyncio.to_thread(store.write_description, partial, description)
-            work.mkdir(mode=0o700, exist_ok=True)
+            await asyncio.to_thread(left.note, bundle, partial)
             command = oci_cli.checkpoint(
                 flavour,
                 machine.layout.runtime_root,
@@ -66,17 +66,22 @@ class Checkpointer:
             spawner = machine.spawners[flavour.private_namespace]
             code, output = await spawner.run(command, timeout_s=MAKE_TIMEOUT_S)
             if code != 0:
-                why = await asyncio.to_thread(said.why, work / _DUMP_LOG, output)
+                why = await asyncio.to_thread(said.why, work / left.DUMP_LOG, output)
                 raise errors.FailedPrecondition(
                     f"container {record.name} cannot be checkpointed: {why}", reason="CHECKPOINT_FAILED"
                 )
+        except asyncio.CancelledError:
+            raise  # the daemon ends, CRIU does not: the next one sees to it
         except BaseException:
+            await asyncio.to_thread(left.forget, bundle)
             await asyncio.to_thread(store.discard, path)
             raise
         faults.reached("checkpoint.made")
         try:
             await asyncio.to_thread(store.complete, path)
+            await asyncio.to_thread(left.forget, bundle)
         except OSError as exc:
+            await asyncio.to_thread(left.forget, bundle)
             if leave_running:
                 await asyncio.to_thread(store.discard, path)
             kept = "" if leave_running else f"; what was written of it is kept as {partial}"

@@ -25,6 +25,7 @@ DESCRIPTION: Final = "beeyard.json"
 CHUNK_BYTES: Final = 1 << 20
 FILES_MAX: Final = 100_000
 """Of one checkpoint: a file for each process and each memory map, some more."""
+_PARTIAL: Final = ".partial"
 _YEARS: Final = (1970, 9000)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 
@@ -212,8 +213,13 @@ def unpack(archive: IO[bytes], path: Path) -> None:
     complete(path)
 
 
+def named(partial: Path) -> Path:
+    """Return the name that a checkpoint gets when it is whole."""
+    return partial.with_name(partial.name.removeprefix(".").removesuffix(_PARTIAL))
+
+
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
+    return path.with_name(f".{path.name}{_PARTIAL}")
 
 
 def _invalid(what: str) -> errors.Invalid:

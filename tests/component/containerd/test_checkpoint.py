@@ -131,6 +131,11 @@ async def test_bad_requests_are_refused(played: Yard) -> None:
         with pytest.raises(errors.BeeyardError) as refused:
             await checkpoint(played, container, name, **fields)
         assert refused.value.reason == reason, name
+    goes = await played.create("sleep", "1000", auto_remove=True)
+    await played.start(goes)
+    with pytest.raises(errors.FailedPrecondition) as lost:
+        await checkpoint(played, goes, "one")
+    assert lost.value.reason == "CHECKPOINT_WOULD_GO"
     with pytest.raises(errors.NotFound) as missing:
         await restore(played, container, "one")
     assert missing.value.reason == "CHECKPOINT_NOT_FOUND"
@@ -221,7 +226,7 @@ async def test_archives_that_are_no_checkpoints_leave_nothing(played: Yard) -> N
     assert not directory.parent.exists(), "what is imported into a container that goes, goes with it"
 
 
-async def test_a_killed_daemon_leaves_a_whole_checkpoint_or_none(socket_dir: Path) -> None:
+async def test_a_killed_daemon_leaves_a_whole_checkpoint_or_none_and_loses_no_state(socket_dir: Path) -> None:
     runc, criu = as_if_criu_worked.install(socket_dir)
     async with yard(socket_dir, runtime=str(runc), criu_path=str(criu)) as made:
         for point in ("checkpoint.recorded", "checkpoint.made", "checkpoint.named"):
@@ -239,7 +244,9 @@ async def test_a_killed_daemon_leaves_a_whole_checkpoint_or_none(socket_dir: Pat
                 else STATES.CONTAINER_STATE_EXITED
             )
             await made.until_state(container, ends)
-            assert await names(made, container) == (["one"] if point.endswith("named") else [])
+            assert await names(made, container) == ([] if point.endswith("recorded") else ["one"])
+            directory = made.root / "containerd/containers" / container / "checkpoints"
+            assert not [*directory.glob(".*")]
             async with asyncio.timeout(20):
                 while ends == STATES.CONTAINER_STATE_EXITED and made.remains():
                     await asyncio.sleep(0.02)
