@@ -80,6 +80,8 @@ class Typist:
     @contextlib.asynccontextmanager
     async def beside(self, requests: AsyncIterator[Typed]) -> AsyncIterator[None]:
         """Serve while the block runs, which answers the user."""
+        if self._types:
+            self._hub.expect_input()
         try:
             async with beside(self._serve(requests)):
                 yield

@@ -227,9 +227,8 @@ class Actor:
             case messages.Freeze():
                 await self._freeze(effect)
             case messages.Watch():
-                stays = self.record.spec.stdin_open
-                await self._insist(lambda: self.hub.begin(self.control.directory, stays=stays))
-                if stays:
+                await self._insist(lambda: self._begin_streams(start_cut=effect.start_cut))
+                if self.record.spec.stdin_open:
                     self.hub.hold(terminals.hold(effect.run.conmon))
                 await self._insist(self.control.begin)
                 await self._insist(lambda: self._watch(effect.run))
@@ -252,6 +251,11 @@ class Actor:
                 self._answer(effect)
             case _:
                 self._begin(effect)
+
+    async def _begin_streams(self, *, start_cut: bool) -> None:
+        spec = self.record.spec
+        over = start_cut and spec.stdin_once and not spec.tty
+        await self.hub.begin(self.control.directory, stays=spec.stdin_open, input_over=over)
 
     def _begin(
         self,

@@ -352,6 +352,8 @@ class Watch:
     """Notice the end of this run; ends in `Exited` or `ConmonLost`."""
 
     run: Run
+    start_cut: bool = False
+    """The daemon that had begun it is gone, and with it the user for whose input it was begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,7 @@ def _resume_up(machine: Automaton, found: Found, now: datetime) -> list[Effect]:
         return outcomes.exited(machine, Exited(exit_code=outcomes.EXIT_CODE_LOST, error=WENT_DOWN), now)
     if not found.conmon_alive:
         return outcomes.conmon_lost(machine, now)
-    effects: list[Effect] = [Watch(run=status.run)]
+    effects: list[Effect] = [Watch(run=status.run, start_cut=found.waiting_to_execute)]
     if status.checkpointing:  # whoever wrote it down died with the daemon, and it runs on
         effects.insert(0, machine.move(checkpointing=False, stopped_by_user=status.stop is not None))
     if found.waiting_to_execute:

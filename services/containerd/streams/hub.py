@@ -113,6 +113,8 @@ class Hub:
         self._socket: socket.socket | None = None
         self._reading = False
         self._init_dead = False
+        self._input_over = False
+        """The next run's input ends before it begins."""
         self._eof = asyncio.Event()
         self._stdin_lock = asyncio.Lock()
         self._held_open: list[int] = []
@@ -126,18 +128,25 @@ class Hub:
         """Return a view, which begins when its `async with` block is entered; before the start misses nothing."""
         return Client(self, stdout=stdout, stderr=stderr, patient=self._directory is None)
 
-    async def begin(self, directory: Path, *, stays: bool) -> None:
+    async def begin(self, directory: Path, *, stays: bool, input_over: bool = False) -> None:
         """A run exists whose bundle is `directory`; its program does not execute yet.
 
         Args:
             directory: The bundle: conmon's socket is in it.
             stays: Leaving would end the container's stdin: once connected, stay so until the end of the run.
+            input_over: Nobody will type, and nobody else's turn comes.
         """
         self._directory = directory
         self._stays = stays
         self._init_dead = False
         self._eof.clear()
-        if self._clients:
+        if input_over or self._input_over:
+            self._connect()
+            self._input_over = False
+            self.cut_stdin()
+            if not self._clients:
+                self._disconnect()
+        elif self._clients:
             self._connect()
 
     def hold(self, descriptors: list[int]) -> None:
@@ -186,6 +195,10 @@ class Hub:
             client.full_since = None
             self._resume()
 
+    def expect_input(self) -> None:
+        """Somebody is there who will type, whoever went before."""
+        self._input_over = False
+
     async def write_stdin(self, data: bytes) -> None:
         """Type into the container, waiting for room. Input for one that has ended, or has no stdin, is dropped."""
         async with self._stdin_lock:
@@ -208,8 +221,13 @@ class Hub:
             self.cut_stdin()
 
     def cut_stdin(self) -> None:
-        """Close the container's stdin at once: whoever waits for room to type gives up. What was sent arrives."""
-        if self._socket is not None:
+        """Close the container's stdin at once: whoever waits for room to type gives up. What was sent arrives.
+
+        Before a run it is closed when that begins.
+        """
+        if self._directory is None:
+            self._input_over = True
+        elif self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
 

@@ -221,6 +221,7 @@ def test_recovery_knows_a_way_on_from_everything(policy: RestartMode) -> None:
         machine = automaton(status, restart=RestartPolicy(mode=policy))
         effects = recover.resume(machine, found, NOW)
         check_move(status, machine.status)
+        assert all(e.start_cut == found.waiting_to_execute for e in effects if isinstance(e, m.Watch))
         first_write = next((n for n, effect in enumerate(effects) if isinstance(effect, m.WriteRecord)), None)
         if first_write is not None:
             acts = (m.Ignite, m.SendSignal, m.CleanUp, m.Remove, m.BringUp)

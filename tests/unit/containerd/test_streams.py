@@ -238,6 +238,33 @@ async def test_whose_going_ends_the_input(conmon: Conmon, once: bool, draining: 
         assert await conmon.read() == (b"" if ends else b"more")
 
 
+@pytest.mark.parametrize("watched", [True, False])
+async def test_input_that_ends_before_the_start_ends_with_it(conmon: Conmon, watched: bool) -> None:
+    hub = Hub(SystemClock())
+    hub.cut_stdin()
+    async with contextlib.AsyncExitStack() as stack:
+        if watched:
+            await stack.enter_async_context(hub.client(stdout=True, stderr=True))
+        await hub.begin(conmon.directory, stays=True)
+        with await conmon.accept():
+            assert await conmon.read() == b""
+            if watched:
+                await conmon.write(2, b"output goes on")
+        await hub.end()
+    hub.cut_stdin()
+    hub.expect_input()  # another one has come
+    async with attached(hub, conmon):
+        await hub.write_stdin(b"typed")
+        assert await conmon.read() == b"typed"
+
+
+async def test_input_of_a_start_that_the_daemon_did_not_survive_is_over(conmon: Conmon) -> None:
+    hub = Hub(SystemClock())
+    await hub.begin(conmon.directory, stays=True, input_over=True)
+    await conmon.accept()
+    assert await conmon.read() == b""
+
+
 async def test_nobody_is_connected_for_nobody(conmon: Conmon) -> None:
     hub = Hub(SystemClock())
     await hub.begin(conmon.directory, stays=False)
