@@ -1,8 +1,8 @@
 """Docker's way of writing flags, translated to click's. Pure.
 
-What Go's flag package takes and click does not: a value given to a switch (`--rm=true`, `-t=false`), and names that
-are only kept for old scripts (`--net`). Values of options and what follows the first argument of a command that runs
-something are never touched.
+What Go's flag package takes and click does not: a value given to a switch (`--rm=true`, `-t=false`), one that an equals
+sign joins to a letter (`-m=64m`), and names that are only kept for old scripts (`--net`). Values of options and what
+follows the first argument of a command that runs something are never touched.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def normalise(
         if name in switches:
             found = _switched(name, switches[name], value) if separator else [name]
             if not found:
-                for index in typed[:-1]:
+                typed.pop()
+                for index in typed:
                     result[index] = _without(result[index], switches[name], switches)
             result += found
         elif argument.startswith("--"):
@@ -110,11 +111,16 @@ def _switched(name: str, switch: Switch, value: str) -> list[str]:
 
 
 def _cluster(argument: str, switches: Mapping[str, Switch]) -> tuple[list[str], bool]:
-    """Take "-it", "-p80:80" or "-dt=false" apart: what click gets, and whether the next argument is its value."""
+    """Take "-it", "-p80:80", "-p=80:80" or "-dt=false" apart.
+
+    Returns what click gets, and whether the next argument is a value of it.
+    """
     for index, letter in enumerate(argument[1:], start=1):
         name, rest = f"-{letter}", argument[index + 1 :]
         if name not in switches:
-            return [argument], not rest
+            if rest.startswith("=") and rest != "=":
+                rest = rest[1:]
+            return [argument[: index + 1] + rest], not rest
         if rest.startswith("="):
             head = [argument[:index]] if index > 1 else []
             return head + _switched(name, switches[name], rest[1:]), False

@@ -165,7 +165,7 @@ def parse_tmpfs(text: str) -> spec.Mount:
     mount = spec.Mount(type=spec.MOUNT_TYPE_TMPFS, target=target)
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
-        if key == "size" and value:
+        if key == "size" and value and not value.endswith("%"):
             mount.tmpfs_size_bytes = units.parse_bytes(value)
         elif key == "mode" and value:
             _set_mode(mount, value)

@@ -113,6 +113,9 @@ CASES: list[tuple[str, dict[str, object]]] = [
         {"type": "MOUNT_TYPE_TMPFS", "target": "/run", "tmpfs_size_bytes": "1048576", "tmpfs_mode": 0o1770,
          "tmpfs_options": ["noexec"]}
     ]}),
+    ("--tmpfs /run:size=50%", {"mounts": [
+        {"type": "MOUNT_TYPE_TMPFS", "target": "/run", "tmpfs_options": ["size=50%"]}
+    ]}),
     ("--volumes-from a:ro", {"volumes_from": ["a:ro"]}),
     ("--storage-opt size=1G", {"storage_options": {"size": "1G"}}),
     ("--log-driver journald --log-opt tag=x", {"log": {"driver": "journald", "options": {"tag": "x"}}}),
