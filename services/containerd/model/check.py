@@ -244,6 +244,12 @@ def _check_security(spec: ContainerSpec) -> None:
         )
     for name in security.sysctls:
         _check_sysctl(name, spec)
+    places = [("masked", path) for path in security.masked_paths]
+    places += [("read-only", path) for path in security.read_only_paths]
+    places += [("device", device.container_path or device.host_path) for device in security.devices]
+    for what, path in places:
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise _invalid(f"the {what} path {path[:80]!r} is not an absolute path without '..'")
 
 
 def _check_sysctl(name: str, spec: ContainerSpec) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _CGROUP_PARENT = re.compile(r"/?[a-zA-Z0-9_.:-]+(/[a-zA-Z0-9_.:-]+)*/?")
 _LABELS_ACCEPTED = frozenset({"disable", "nested"})
 
+NAME_BYTES_MAX = 255
+GROUP_PATH_MAX = 1024
+
 
 def check(spec: ContainerSpec, host: HostFacts) -> None:
     """Refuse what this node has not.
@@ -25,6 +28,12 @@ def check(spec: ContainerSpec, host: HostFacts) -> None:
     """
     security = spec.security
     parent = spec.cgroup_parent
+    if any(len(name.encode()) > NAME_BYTES_MAX for name in parent.split("/")) or len(parent) > GROUP_PATH_MAX:
+        raise errors.Invalid(
+            f"--cgroup-parent {parent[:80]!r}… is too long: a name has at most {NAME_BYTES_MAX} bytes,"
+            f" the path {GROUP_PATH_MAX} characters",
+            reason="SPEC_INVALID",
+        )
     if parent and (_CGROUP_PARENT.fullmatch(parent) is None or {".", ".."} & set(parent.split("/"))):
         raise errors.Invalid(
             f"--cgroup-parent {parent[:80]!r} is not a path of plain names", reason="SPEC_INVALID"

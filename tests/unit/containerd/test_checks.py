@@ -16,6 +16,7 @@ from services.containerd.model.image import ImageConfig
 from services.containerd.model.mounts import MountPoint
 from services.containerd.model.spec import (
     ContainerSpec,
+    Device,
     Endpoint,
     InlineFile,
     LogConfig,
@@ -69,6 +70,10 @@ def bind(target: str, **fields: Any) -> ContainerSpec:
         ),
         replace(GOOD, network=Network(ports=(PortBinding(container_port=80, protocol="icmp"),))),
         replace(GOOD, network=Network(extra_hosts=("noaddress",))),
+        replace(GOOD, security=Security(masked_paths=("etc",))),
+        replace(GOOD, security=Security(read_only_paths=("/a/../../b",))),
+        replace(GOOD, security=Security(devices=(Device(host_path="/dev/null", container_path="../x"),))),
+        replace(GOOD, security=Security(devices=(Device(host_path=""),))),
         bind("relative"),
         bind("/a/../../etc"),
         bind("/"),

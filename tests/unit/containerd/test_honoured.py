@@ -23,6 +23,8 @@ NODE = HostFacts(cpu_realtime=False, oom_score_adj_min=0)
         (ContainerSpec(resources=Resources(oom_score_adj=-5)), "--oom-score-adj -5"),
         (ContainerSpec(cgroup_parent="../up"), "--cgroup-parent"),
         (ContainerSpec(cgroup_parent="a/./b"), "--cgroup-parent"),
+        (ContainerSpec(cgroup_parent="a/" + "b" * 256), "at most 255 bytes"),
+        (ContainerSpec(cgroup_parent="/".join(["a" * 200] * 6)), "the path 1024 characters"),
         (ContainerSpec(cgroup_parent="a\nb"), "--cgroup-parent"),
         (
             ContainerSpec(network=Network(hostname="x"), security=Security(uts="host")),
