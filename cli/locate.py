@@ -49,13 +49,13 @@ def locate(session: Session, name: str) -> Located:
     return Located(remote, get(remote, found.container_id))
 
 
-def get(session: Session, name: str, *, size: bool = False) -> pb.Container:
-    """Read one container of the node.
+def get(session: Session, name: str, *, size: bool = False, root_layers: bool = False) -> pb.Container:
+    """Read one container of the node; with its size or the directories of its root, if that is asked for.
 
     Raises:
         errors.NotFound: CONTAINER_NOT_FOUND.
     """
-    request = pb.GetContainerRequest(container=name, size=size)
+    request = pb.GetContainerRequest(container=name, size=size, root_layers=root_layers)
     return session.call(api.Containers.GetContainer, request, timeout_s=READ_TIMEOUT_S).container
 
 

@@ -101,7 +101,7 @@ def inspect(session: Session, style: str, containers: tuple[str, ...], *, size: 
     found: list[dict[str, Any]] = []
 
     def get(name: str) -> None:
-        found.append(view.inspect(locate.get(session, name, size=size), size=size))
+        found.append(view.inspect(locate.get(session, name, size=size, root_layers=True), size=size))
 
     code = for_each(containers, get)
     output.print_inspect(found, style)

@@ -26,7 +26,7 @@ _NOT_HERE = frozenset(
 
 def _container(session: Session, name: str, *, size: bool) -> dict[str, Any]:
     view = importlib.import_module("cli.views.container_inspect")
-    shown: dict[str, Any] = view.inspect(locate.get(session, name, size=size), size=size)
+    shown: dict[str, Any] = view.inspect(locate.get(session, name, size=size, root_layers=True), size=size)
     return shown
 
 

@@ -33,6 +33,7 @@ def run(session: Session, image: str, command: tuple[str, ...], **given: Any) ->
     detach_keys.parse(given["detach_keys"])  # before there is a container to be attached to
     spec = specs.build(image, command, given)
     spec.stdin_once = spec.open_stdin and streams.stdin
+    spec.attach_stdout, spec.attach_stderr = streams.stdout, streams.stderr
     if spec.tty and streams.stdin and not terminal.is_terminal(terminal.STDIN):
         raise invalid("the input device is not a TTY")
     made = creation.create(
@@ -73,6 +74,7 @@ def create(session: Session, image: str, command: tuple[str, ...], **given: Any)
     streams = specs.streams(given, detach=False)
     spec = specs.build(image, command, given)
     spec.stdin_once = spec.open_stdin and streams.stdin
+    spec.attach_stdout, spec.attach_stderr = streams.stdout, streams.stderr
     made = creation.create(
         session,
         spec,

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cli.format.printing import printf
-from cli.format.values import Nil, TemplateError, as_json, show
+from cli.format.values import Nil, TemplateError, plain, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,17 +74,8 @@ def _print(*values: object) -> str:
     return text
 
 
-def _plain(value: object) -> object:
-    """Leave out the fields that are functions, such as `Label`: JSON has the data that they look into."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if not callable(item)}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 def _json(value: object) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), default=as_json)
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def _join(value: Any, by: object) -> str:

@@ -127,12 +127,10 @@ def print_object(shown: Mapping[str, Any], style: str) -> None:
 def _json(value: object, *, indented: bool = False) -> str:
     import json
 
-    from cli.format.values import as_json
+    from cli.format.values import plain
 
     separators = None if indented else (",", ":")
-    text = json.dumps(
-        value, indent=4 if indented else None, separators=separators, ensure_ascii=False, default=as_json
-    )
+    text = json.dumps(plain(value), indent=4 if indented else None, separators=separators, ensure_ascii=False)
     return f"{text}\n"
 
 

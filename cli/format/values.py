@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 
 class TemplateError(Exception):
@@ -15,6 +18,19 @@ class OpenMap(dict[str, object]):
 
 class Struct(dict[str, Any]):
     """Named fields in their order; Go prints only their values: {0.0.0.0 8080}."""
+
+
+class Sparse(dict[str, Any]):
+    """Named fields, some of which JSON leaves out when they are empty. Templates find them all.
+
+    Args:
+        fields: All of them, in their order.
+        optional: Names of those that are left out.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], *, optional: Collection[str]) -> None:
+        super().__init__(fields)
+        self.optional = optional
 
 
 class Nil:
@@ -46,14 +62,25 @@ NO_VALUE: Final = Nil("<no value>")
 """What an open map has for a key that it has not."""
 
 
-def as_json(value: object) -> None:
-    """Stand in for what JSON knows no type for (`json.dumps(default=...)`).
+def plain(value: object) -> object:
+    """Return a value as JSON has it.
 
-    Raises:
-        TypeError: It is no Nil.
+    Fields that are functions, such as `Label`, are left out: JSON has the data that they look into.
     """
-    if not isinstance(value, Nil):
-        raise TypeError(f"{type(value).__name__} is no JSON")
+    match value:
+        case Nil():
+            return None
+        case dict():
+            optional = value.optional if isinstance(value, Sparse) else ()
+            return {
+                key: plain(item)
+                for key, item in value.items()
+                if not callable(item) and (item or key not in optional)
+            }
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return value
 
 
 def show(value: object) -> str:
@@ -65,7 +92,7 @@ def show(value: object) -> str:
             return "true" if value else "false"
         case float() if value.is_integer() and abs(value) < 1e21:
             return str(int(value))
-        case Struct():
+        case Struct() | Sparse():
             return "{" + " ".join(show(item) for item in value.values()) + "}"
         case dict():
             return "map[" + " ".join(f"{key}:{show(item)}" for key, item in sorted(value.items())) + "]"

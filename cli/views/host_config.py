@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.container.v1 import spec_pb2 as pb
+from cli.format.values import NO_LIST, NO_MAP, Sparse, Struct
 from cli.views import mounts, ports
 
 if TYPE_CHECKING:
@@ -20,38 +21,39 @@ _RESTARTS = {
     pb.RESTART_CONDITION_UNLESS_STOPPED: "unless-stopped",
 }
 DEFAULT_SHM_BYTES = 64 << 20
+OPTIONAL = frozenset({"Annotations", "StorageOpt", "Sysctls", "Tmpfs", "Mounts", "Init"})
+"""What docker's JSON leaves out when it is empty."""
 
 
-def build(container: container_pb2.Container) -> dict[str, Any]:
+def build(container: container_pb2.Container) -> Sparse:
     """Show what was asked of the host."""
     spec = container.spec
-    return {
+    shown = {
         "Binds": mounts.binds(spec.mounts),
         "Mounts": mounts.others(spec.mounts),
-        "LogConfig": {
-            "Type": spec.log.driver or "k8s-file",
-            "Config": dict(sorted(spec.log.options.items())),
-        },
+        "LogConfig": Struct(
+            Type=spec.log.driver or "k8s-file", Config=dict(sorted(spec.log.options.items()))
+        ),
         "NetworkMode": spec.network.mode or "bridge",
-        "PortBindings": ports.port_map(spec.network.ports),
-        "RestartPolicy": {
-            "Name": _RESTARTS.get(spec.restart.condition, "no"),
-            "MaximumRetryCount": spec.restart.max_retries,
-        },
+        "PortBindings": ports.port_map(spec.network.ports, anywhere=""),
+        "RestartPolicy": Struct(
+            Name=_RESTARTS.get(spec.restart.condition, "no"), MaximumRetryCount=spec.restart.max_retries
+        ),
         "AutoRemove": spec.auto_remove,
-        "VolumesFrom": list(spec.volumes_from) or None,
-        "Annotations": dict(sorted(spec.annotations.items())),
+        "VolumesFrom": list(spec.volumes_from) or NO_LIST,
+        "Annotations": dict(sorted(spec.annotations.items())) or NO_MAP,
         "Dns": list(spec.network.dns),
         "DnsOptions": list(spec.network.dns_options),
         "DnsSearch": list(spec.network.dns_search),
-        "ExtraHosts": list(spec.network.extra_hosts) or None,
-        "GroupAdd": list(spec.groups) or None,
-        "Links": list(spec.network.links) or None,
+        "ExtraHosts": list(spec.network.extra_hosts) or NO_LIST,
+        "GroupAdd": list(spec.groups) or NO_LIST,
+        "Links": list(spec.network.links) or NO_LIST,
         "PublishAllPorts": spec.network.publish_all,
-        "StorageOpt": dict(sorted(spec.storage_options.items())) or None,
+        "StorageOpt": dict(sorted(spec.storage_options.items())) or NO_MAP,
         "Tmpfs": {
             mount.target: tmpfs_options(mount) for mount in spec.mounts if mount.type == pb.MOUNT_TYPE_TMPFS
-        },
+        }
+        or NO_MAP,
         "ShmSize": spec.resources.shm_bytes or DEFAULT_SHM_BYTES,
         "Runtime": container.runtime or spec.runtime,
         "CgroupParent": spec.cgroup_parent,
@@ -60,13 +62,14 @@ def build(container: container_pb2.Container) -> dict[str, Any]:
         "VolumeDriver": "",
         "ConsoleSize": [0, 0],
         "Isolation": "",
-        "DeviceRequests": None,
-        "Init": spec.init,
+        "DeviceRequests": NO_LIST,
+        "Init": spec.init or None,
         **_isolation(spec.security),
-        "MaskedPaths": list(container.masked_paths) or None,
-        "ReadonlyPaths": list(container.readonly_paths) or None,
+        "MaskedPaths": list(container.masked_paths) or NO_LIST,
+        "ReadonlyPaths": list(container.readonly_paths) or NO_LIST,
         **_limits(spec.resources),
     }
+    return Sparse(shown, optional=OPTIONAL)
 
 
 def tmpfs_options(mount: pb.Mount) -> str:
@@ -90,16 +93,16 @@ def _isolation(security: pb.Security) -> dict[str, Any]:
     ]
     return {
         "Privileged": security.privileged,
-        "CapAdd": list(security.cap_add) or None,
-        "CapDrop": list(security.cap_drop) or None,
+        "CapAdd": [_capability(name) for name in security.cap_add] or NO_LIST,
+        "CapDrop": [_capability(name) for name in security.cap_drop] or NO_LIST,
         "CgroupnsMode": security.cgroupns,  # empty is the node's: private with control groups v2, else the host's
         "IpcMode": security.ipc or "private",
         "PidMode": security.pid,
         "UTSMode": security.uts,
         "UsernsMode": security.userns,
         "ReadonlyRootfs": security.read_only_root,
-        "SecurityOpt": options or None,
-        "Sysctls": dict(sorted(security.sysctls.items())) or None,
+        "SecurityOpt": options or NO_LIST,
+        "Sysctls": dict(sorted(security.sysctls.items())) or NO_MAP,
         "Devices": [
             {
                 "PathOnHost": device.host_path,
@@ -108,8 +111,14 @@ def _isolation(security: pb.Security) -> dict[str, Any]:
             }
             for device in security.devices
         ],
-        "DeviceCgroupRules": list(security.device_cgroup_rules) or None,
+        "DeviceCgroupRules": list(security.device_cgroup_rules) or NO_LIST,
     }
+
+
+def _capability(name: str) -> str:
+    """Write a capability as the kernel does."""
+    upper = name.upper()
+    return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
 
 
 def _limits(resources: pb.Resources) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.container.v1 import spec_pb2 as pb
+from cli.format.values import NO_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cli.format.values import Nil
 
 _KINDS = {
     pb.MOUNT_TYPE_BIND: "bind",
@@ -22,16 +25,16 @@ def kind(mount_type: pb.MountType.ValueType) -> str:
     return _KINDS.get(mount_type, "volume")
 
 
-def binds(mounts: Iterable[pb.Mount]) -> list[str] | None:
+def binds(mounts: Iterable[pb.Mount]) -> list[str] | Nil:
     """Write what -v can say as it says it."""
-    return [bind(mount) for mount in mounts if _is_short(mount)] or None
+    return [bind(mount) for mount in mounts if _is_short(mount) and mount.source] or NO_LIST
 
 
-def others(mounts: Iterable[pb.Mount]) -> list[dict[str, Any]] | None:
+def others(mounts: Iterable[pb.Mount]) -> list[dict[str, Any]] | Nil:
     """Show what only --mount can say; anonymous volumes and memory are shown elsewhere."""
     return [
         _mount(mount) for mount in mounts if not _is_short(mount) and mount.type != pb.MOUNT_TYPE_TMPFS
-    ] or None
+    ] or NO_LIST
 
 
 def bind(mount: pb.Mount) -> str:
@@ -48,7 +51,7 @@ def _is_short(mount: pb.Mount) -> bool:
     if mount.type == pb.MOUNT_TYPE_BIND:
         return mount.bind_create_source and not mount.bind_recursive
     more = mount.volume_subpath or mount.volume_labels or mount.volume_driver or mount.volume_options
-    return mount.type == pb.MOUNT_TYPE_VOLUME and bool(mount.source) and not more
+    return mount.type == pb.MOUNT_TYPE_VOLUME and not more
 
 
 def _mount(mount: pb.Mount) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cli.format.values import NO_LIST, Struct
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,14 +24,17 @@ class Run(NamedTuple):
     length: int
 
 
-def runs(bindings: Iterable[spec.PortBinding]) -> list[Run]:
-    """Join bindings whose ports follow each other; in the order of the container's ports."""
+def runs(bindings: Iterable[spec.PortBinding], anywhere: str = ANY_ADDRESS) -> list[Run]:
+    """Join bindings whose ports follow each other; in the order of the container's ports.
+
+    Those to no address in particular have the address `anywhere`.
+    """
     joined: list[Run] = []
     for binding in sorted(bindings, key=_order):
         last = binding.container_port_end or binding.container_port
         run = Run(
             protocol=binding.protocol or "tcp",
-            host_ip=binding.host_ip or ANY_ADDRESS,
+            host_ip=binding.host_ip or anywhere,
             host_first=binding.host_port,
             first=binding.container_port,
             length=last - binding.container_port + 1,
@@ -71,20 +76,22 @@ def host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def each(bindings: Iterable[spec.PortBinding]) -> list[tuple[str, str, int]]:
+def each(bindings: Iterable[spec.PortBinding], anywhere: str = ANY_ADDRESS) -> list[tuple[str, str, int]]:
     """Return every single mapping: "80/tcp", host's address, host's port; in the order of the container's ports."""
     return [
         (f"{run.first + offset}/{run.protocol}", run.host_ip, run.host_first + offset)
-        for run in sorted(runs(bindings), key=lambda run: (run.first, run.protocol, run.host_ip))
+        for run in sorted(runs(bindings, anywhere), key=lambda run: (run.first, run.protocol, run.host_ip))
         for offset in range(run.length)
     ]
 
 
-def port_map(bindings: Iterable[spec.PortBinding], exposed: Iterable[str] = ()) -> dict[str, Any]:
+def port_map(
+    bindings: Iterable[spec.PortBinding], exposed: Iterable[str] = (), anywhere: str = ANY_ADDRESS
+) -> dict[str, Any]:
     """Return docker's PortMap: {"80/tcp": [{"HostIp": …, "HostPort": …}]}; what is only exposed is null."""
-    found: dict[str, Any] = {text: None for text in exposed if "-" not in text}
-    for port, address, number in each(bindings):
-        found[port] = [*(found.get(port) or ()), {"HostIp": address, "HostPort": str(number or "")}]
+    found: dict[str, Any] = {text: NO_LIST for text in exposed if "-" not in text}
+    for port, address, number in each(bindings, anywhere):
+        found[port] = [*(found.get(port) or ()), Struct(HostIp=address, HostPort=str(number or ""))]
     return found
 
 

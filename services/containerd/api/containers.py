@@ -184,6 +184,15 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         masked, read_only = closed_paths(security, self._machine.host)
         container.masked_paths[:], container.readonly_paths[:] = masked, read_only
         container.apparmor_profile = apparmor_profile(security, self._machine.host)
+        if request.root_layers and (layers := await self._images.layers(container.id)) is not None:
+            container.root_layers.CopyFrom(
+                pb.RootLayers(
+                    lower_dirs=layers.lower_dirs,
+                    upper_dir=layers.upper_dir,
+                    work_dir=layers.work_dir,
+                    merged_dir=str(self._machine.layout.bundle(container.id).rootfs),
+                )
+            )
         return pb.GetContainerResponse(container=container)
 
     async def ListContainers(

@@ -58,6 +58,8 @@ def container(pb: spec_pb2.ContainerSpec) -> model.ContainerSpec:
         tty=pb.tty,
         stdin_open=pb.open_stdin,
         stdin_once=pb.stdin_once,
+        attach_stdout=pb.attach_stdout,
+        attach_stderr=pb.attach_stderr,
         auto_remove=pb.auto_remove,
         init=pb.init,
         stop_signal=pb.stop_signal,

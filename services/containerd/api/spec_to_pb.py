@@ -47,6 +47,8 @@ def container(name: str, spec: model.ContainerSpec) -> spec_pb2.ContainerSpec:
         tty=spec.tty,
         open_stdin=spec.stdin_open,
         stdin_once=spec.stdin_once,
+        attach_stdout=spec.attach_stdout,
+        attach_stderr=spec.attach_stderr,
         auto_remove=spec.auto_remove,
         init=spec.init,
         stop_signal=spec.stop_signal,

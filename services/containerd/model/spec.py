@@ -278,6 +278,9 @@ class ContainerSpec:
     stdin_open: bool = False
     stdin_once: bool = False
     """Stdin ends when its first client leaves: `run -i` in the foreground."""
+    attach_stdout: bool = False
+    """Who made it was going to attach to it; only shown, as the next."""
+    attach_stderr: bool = False
     auto_remove: bool = False
     init: bool = False
     stop_signal: str = ""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from services.containerd.neighbours.calls import Neighbour
 
 GET_TIMEOUT_S = 30.0
+LOOK_TIMEOUT_S = 2.0
+"""For what is only to be shown."""
 PREPARE_TIMEOUT_S = 120.0
 """The first container of an image may wait until its layers are unpacked."""
 COMMIT_TIMEOUT_S = 3600.0
@@ -90,6 +92,16 @@ class Images:
             lambda: self._snapshots.GetMounts(request, timeout=GET_TIMEOUT_S)
         )
         return _mounts(response.mounts)
+
+    async def layers(self, container_id: str) -> RootMount | None:
+        """Return the overlay of a container's root; None if it is another thing, or is not to be had now."""
+        request = snapshot_pb2.GetMountsRequest(key=container_id)
+        try:
+            response = await client.call(self._snapshots.GetMounts(request, timeout=LOOK_TIMEOUT_S))
+        except errors.BeeyardError:
+            return None
+        mounts = _mounts(response.mounts)
+        return mounts[0] if len(mounts) == 1 and mounts[0].upper_dir else None
 
     async def remove(self, container_id: str) -> None:
         """Remove the writable layer of a container."""

@@ -185,6 +185,15 @@ async def test_names(one: Yard) -> None:
     assert made_up.name.count("_") == 1
 
 
+async def test_the_layers_of_its_root_are_told_if_asked_for(one: Yard) -> None:
+    container = await one.create("true")
+    assert not (await one.get(container)).HasField("root_layers")
+    request = pb.GetContainerRequest(container=container, root_layers=True)
+    found = (await client.call(one.stub.GetContainer(request))).container.root_layers
+    assert [*found.lower_dirs, found.upper_dir, found.work_dir].count("") == 0 < len(found.lower_dirs)
+    assert found.merged_dir == f"{one.run}/containerd/c/{container}/rootfs"
+
+
 async def test_create_is_idempotent_with_a_request_id(one: Yard) -> None:
     request = pb.CreateContainerRequest(
         spec=spec_pb2.ContainerSpec(image="busybox", network=spec_pb2.Network(mode="none")), request_id="r1"

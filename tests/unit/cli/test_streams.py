@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from beeyard.container.v1 import container_pb2 as pb
 
+from beeyard.container.v1 import container_pb2 as pb
 from cli.errors import ExitWith
 from cli.streams import Joined
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from cli.format import template
-from cli.format.values import NO_LIST, NO_MAP, OpenMap, Struct, as_json
+from cli.format.values import NO_LIST, NO_MAP, OpenMap, Sparse, Struct, plain
 
 SHOWN = {
     "Name": "/many",
@@ -127,6 +125,7 @@ def test_refuses_what_docker_refuses(source: str) -> None:
         template.parse(source).render(SHOWN)
 
 
-def test_what_is_not_there_is_null_in_json() -> None:
-    assert json.dumps({"a": NO_LIST, "b": [NO_MAP]}, default=as_json) == '{"a": null, "b": [null]}'
-    assert {"a": NO_LIST} == {"a": None}
+def test_what_is_not_there_is_null_in_json_or_left_out() -> None:
+    shown = {"a": NO_LIST, "b": [NO_MAP], "c": Sparse({"x": 0, "y": 0, "z": 1}, optional={"x", "z"})}
+    assert plain(shown) == {"a": None, "b": [None], "c": {"y": 0, "z": 1}}
+    assert template.parse("{{.c.x}} {{json .c}}").render(shown) == '0 {"y":0,"z":1}'

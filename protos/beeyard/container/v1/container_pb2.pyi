@@ -727,19 +727,23 @@ class GetContainerRequest(message.Message):
 
     CONTAINER_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
+    ROOT_LAYERS_FIELD_NUMBER: builtins.int
     container: builtins.str
     """Id, prefix or name."""
     size: builtins.bool
     """Compute the size of the writable layer (slow)."""
+    root_layers: builtins.bool
+    """Ask imaged for the directories of its root file system; it need not answer."""
     def __init__(
         self,
         *,
         container: builtins.str = ...,
         size: builtins.bool = ...,
+        root_layers: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container", b"container", "root_layers", b"root_layers", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,6 +793,7 @@ class Container(message.Message):
     MASKED_PATHS_FIELD_NUMBER: builtins.int
     READONLY_PATHS_FIELD_NUMBER: builtins.int
     APPARMOR_PROFILE_FIELD_NUMBER: builtins.int
+    ROOT_LAYERS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """64 hex digits."""
     name: builtins.str
@@ -841,6 +846,10 @@ class Container(message.Message):
     def readonly_paths(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Paths that it cannot write to, defaults included."""
 
+    @builtins.property
+    def root_layers(self) -> RootLayers:
+        """What its root file system is made of, if asked for and known."""
+
     def __init__(
         self,
         *,
@@ -862,10 +871,45 @@ class Container(message.Message):
         masked_paths: abc.Iterable[builtins.str] | None = ...,
         readonly_paths: abc.Iterable[builtins.str] | None = ...,
         apparmor_profile: builtins.str = ...,
+        root_layers: RootLayers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "root_layers", b"root_layers", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["apparmor_profile", b"apparmor_profile", "argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "masked_paths", b"masked_paths", "mount_points", b"mount_points", "name", b"name", "readonly_paths", b"readonly_paths", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["apparmor_profile", b"apparmor_profile", "argv", b"argv", "bundle_path", b"bundle_path", "created_at", b"created_at", "exec_ids", b"exec_ids", "id", b"id", "image_id", b"image_id", "log_path", b"log_path", "masked_paths", b"masked_paths", "mount_points", b"mount_points", "name", b"name", "readonly_paths", b"readonly_paths", "root_layers", b"root_layers", "runtime", b"runtime", "size_log_bytes", b"size_log_bytes", "size_root_bytes", b"size_root_bytes", "size_rw_bytes", b"size_rw_bytes", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RootLayers(message.Message):
+    """RootLayers are the directories of an overlay."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LOWER_DIRS_FIELD_NUMBER: builtins.int
+    UPPER_DIR_FIELD_NUMBER: builtins.int
+    WORK_DIR_FIELD_NUMBER: builtins.int
+    MERGED_DIR_FIELD_NUMBER: builtins.int
+    upper_dir: builtins.str
+    """The writable directory."""
+    work_dir: builtins.str
+    """Overlay's work directory."""
+    merged_dir: builtins.str
+    """Where it is mounted while the container runs."""
+    @builtins.property
+    def lower_dirs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Read-only directories, top first."""
+
+    def __init__(
+        self,
+        *,
+        lower_dirs: abc.Iterable[builtins.str] | None = ...,
+        upper_dir: builtins.str = ...,
+        work_dir: builtins.str = ...,
+        merged_dir: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["lower_dirs", b"lower_dirs", "merged_dir", b"merged_dir", "upper_dir", b"upper_dir", "work_dir", b"work_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -211,6 +211,8 @@ class ContainerSpec(message.Message):
     PLATFORM_FIELD_NUMBER: builtins.int
     STORAGE_OPTIONS_FIELD_NUMBER: builtins.int
     FILES_FIELD_NUMBER: builtins.int
+    ATTACH_STDOUT_FIELD_NUMBER: builtins.int
+    ATTACH_STDERR_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name; empty makes one up."""
     image: builtins.str
@@ -241,6 +243,10 @@ class ContainerSpec(message.Message):
     """Parent of its cgroup; empty is the daemon's."""
     platform: builtins.str
     """"linux/amd64"; empty is the node's own."""
+    attach_stdout: builtins.bool
+    """Who made it was going to attach to its standard output. Only shown."""
+    attach_stderr: builtins.bool
+    """To its standard error, likewise."""
     @builtins.property
     def entrypoint(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Replaces the image's entry point; see also `clear_entrypoint`."""
@@ -341,10 +347,12 @@ class ContainerSpec(message.Message):
         platform: builtins.str = ...,
         storage_options: abc.Mapping[builtins.str, builtins.str] | None = ...,
         files: abc.Iterable[InlineFile] | None = ...,
+        attach_stdout: builtins.bool = ...,
+        attach_stderr: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_stop_grace_ms", b"_stop_grace_ms", "health", b"health", "log", b"log", "network", b"network", "resources", b"resources", "restart", b"restart", "security", b"security", "stop_grace_ms", b"stop_grace_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_stop_grace_ms", b"_stop_grace_ms", "annotations", b"annotations", "auto_remove", b"auto_remove", "cgroup_parent", b"cgroup_parent", "clear_entrypoint", b"clear_entrypoint", "cmd", b"cmd", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "health", b"health", "image", b"image", "init", b"init", "labels", b"labels", "log", b"log", "mounts", b"mounts", "name", b"name", "network", b"network", "open_stdin", b"open_stdin", "platform", b"platform", "resources", b"resources", "restart", b"restart", "runtime", b"runtime", "security", b"security", "stdin_once", b"stdin_once", "stop_grace_ms", b"stop_grace_ms", "stop_signal", b"stop_signal", "storage_options", b"storage_options", "tty", b"tty", "user", b"user", "volumes_from", b"volumes_from", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_stop_grace_ms", b"_stop_grace_ms", "annotations", b"annotations", "attach_stderr", b"attach_stderr", "attach_stdout", b"attach_stdout", "auto_remove", b"auto_remove", "cgroup_parent", b"cgroup_parent", "clear_entrypoint", b"clear_entrypoint", "cmd", b"cmd", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "health", b"health", "image", b"image", "init", b"init", "labels", b"labels", "log", b"log", "mounts", b"mounts", "name", b"name", "network", b"network", "open_stdin", b"open_stdin", "platform", b"platform", "resources", b"resources", "restart", b"restart", "runtime", b"runtime", "security", b"security", "stdin_once", b"stdin_once", "stop_grace_ms", b"stop_grace_ms", "stop_signal", b"stop_signal", "storage_options", b"storage_options", "tty", b"tty", "user", b"user", "volumes_from", b"volumes_from", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stop_grace_ms: _TypeAlias = typing.Literal["stop_grace_ms"]  # noqa: Y015
     _WhichOneofArgType__stop_grace_ms: _TypeAlias = typing.Literal["_stop_grace_ms", b"_stop_grace_ms"]  # noqa: Y015

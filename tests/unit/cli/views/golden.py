@@ -6,12 +6,14 @@ import json
 import os
 from pathlib import Path
 
+from cli.format.values import plain
+
 DIRECTORY = Path(__file__).parents[1] / "golden"
 
 
 def check(name: str, shown: object) -> None:
     """Compare a text, or a value as JSON, with its file."""
-    text = shown if isinstance(shown, str) else json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
+    text = shown if isinstance(shown, str) else json.dumps(plain(shown), indent=2, ensure_ascii=False) + "\n"
     path = DIRECTORY / name
     if os.environ.get("REWRITE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)

@@ -43,6 +43,8 @@ def container() -> pb.Container:
             image="registry.example/team/web:1@sha256:" + "e" * 64,
             entrypoint=["/bin/server"],
             cmd=["--listen", "80"],
+            attach_stdout=True,
+            attach_stderr=True,
             env=["A=1", "PATH=/bin"],
             user="7:8",
             working_dir="/srv",

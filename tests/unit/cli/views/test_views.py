@@ -15,7 +15,7 @@ from beeyard.container.v1 import spec_pb2
 from beeyard.swarm.v1 import control_pb2
 from beeyard.swarm.v1 import objects_pb2 as swarm
 from beeyard.system.v1 import system_pb2
-from cli.format import output
+from cli.format import output, values
 from cli.views import (
     container,
     container_inspect,
@@ -337,4 +337,4 @@ def test_versions_information_and_disk_usage() -> None:
 def test_every_view_is_json() -> None:
     for shown in INSPECTIONS.values():
         if not isinstance(value := shown(), str):
-            assert json.loads(json.dumps(value)) == value
+            assert json.loads(json.dumps(values.plain(value))) == values.plain(value)
