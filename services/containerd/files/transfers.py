@@ -12,6 +12,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, TypeAlias
 
+from services.containerd import pace
 from services.containerd.files import jobs
 from services.containerd.lifecycle import faults
 from services.kit import errors, tasks
@@ -87,10 +88,17 @@ Place: TypeAlias = Root | jobs.Assembly
 class Transfers(WorkerPool):
     """Packs and unpacks. Entered and left as an async context."""
 
-    def __init__(self, *, workers_max: int = TRANSFERS_MAX, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        *,
+        workers_max: int = TRANSFERS_MAX,
+        idle_s: float = IDLE_S,
+        window_s: float = pace.WINDOW_S,
+    ) -> None:
         super().__init__(
             "services.containerd.files.worker", "file worker", workers_max=workers_max, idle_s=idle_s
         )
+        self._window_s = window_s
 
     async def look(self, place: Place, path: str, copy: Interruption, *, follow: bool = False) -> Stat:
         """Return what is at a path.
@@ -118,12 +126,13 @@ class Transfers(WorkerPool):
         Whoever leaves early closes this (`contextlib.aclosing`); the worker is killed then.
 
         Raises:
-            errors.BeeyardError: As `archive.packing.pack`.
+            errors.BeeyardError: As `archive.packing.pack`; TRANSFER_SLOW.
         """
         job = jobs.PackJob(path=path, packing=packing, assembly=_assembly(place))
         loop = asyncio.get_running_loop()
         found: asyncio.Future[Stat] = loop.create_future()
         failures: list[Exception] = []
+        moving = self._pace()
         ours, theirs = _pair()
 
         def on_packet(packet: bytes) -> bool:
@@ -134,7 +143,7 @@ class Transfers(WorkerPool):
 
         async def run() -> None:
             try:
-                await self._work(job, place, (theirs.fileno(),), copy, on_packet)
+                await self._work(job, place, (theirs.fileno(),), copy, on_packet, moving)
             except Exception as failure:  # noqa: BLE001 (raised below)
                 failures.append(failure)
             finally:
@@ -151,6 +160,7 @@ class Transfers(WorkerPool):
                         faults.reached("cp.packing")
                         while data := await loop.sock_recv(ours, CHUNK_BYTES_MAX):
                             yield data
+                            moving.moved(len(data))
                     await running
                 finally:
                     running.cancel()
@@ -168,15 +178,17 @@ class Transfers(WorkerPool):
         """Unpack an archive into a directory.
 
         Raises:
-            errors.BeeyardError: As `archive.unpacking.unpack`, or what `chunks` raises.
+            errors.BeeyardError: As `archive.unpacking.unpack`, or what `chunks` raises; TRANSFER_SLOW.
         """
         job = jobs.UnpackJob(path=path, unpacking=unpacking, assembly=_assembly(place))
         failures: list[Exception] = []
+        moving = self._pace()
         ours, theirs = _pair()
 
         async def feed() -> None:
             try:
                 async for chunk in chunks:
+                    moving.moved(len(chunk))
                     await asyncio.get_running_loop().sock_sendall(ours, chunk)
                     faults.reached("cp.unpacking")
             except (BrokenPipeError, ConnectionResetError):
@@ -190,7 +202,7 @@ class Transfers(WorkerPool):
             async with tasks.Supervisor() as supervisor:
                 feeding = supervisor.spawn(feed(), "send files to be unpacked", critical=False)
                 try:
-                    answer = await self._work(job, place, (theirs.fileno(),), copy)
+                    answer = await self._work(job, place, (theirs.fileno(),), copy, moving=moving)
                 except errors.BeeyardError:
                     if failures:  # the archive was cut for a reason
                         raise failures[0] from None
@@ -202,6 +214,9 @@ class Transfers(WorkerPool):
         faults.reached("cp.unpacked")
         return jobs.decode_unpacked(answer)
 
+    def _pace(self) -> pace.Pace:
+        return pace.Pace(lambda: self.contended, window_s=self._window_s)
+
     async def _work(
         self,
         job: jobs.Job,
@@ -209,12 +224,18 @@ class Transfers(WorkerPool):
         data: tuple[int, ...],
         copy: Interruption,
         on_packet: Callable[[bytes], bool] = lambda _: True,
+        moving: pace.Pace | None = None,
     ) -> bytes:
-        async with copy.guard():
+        moving = moving or self._pace()
+        async with copy.guard(), moving.guard():
             try:
                 root = (place.descriptor,) if isinstance(place, Root) else ()
                 return await self.run(
-                    jobs.encode_job(job), (*data, *root), on_packet, once=job.assembly is not None
+                    jobs.encode_job(job),
+                    (*data, *root),
+                    on_packet,
+                    once=job.assembly is not None,
+                    begun=moving.begin,
                 )
             finally:
                 if isinstance(place, Root):

@@ -60,9 +60,10 @@ _log = log.get(__name__)
 STARTS_MAX = 4
 """So many starts at once: more gain little throughput and double the latency of each."""
 CREATE_S_MAX = 1.5
-"""A runtime that takes longer to create a container waits for something, and the next start need not wait for it."""
-IN_FLIGHT_MAX = 32
-"""So many starts with those whose runtime takes longer."""
+"""A runtime that takes longer to create a container, or volumes that take longer to be mounted, wait for something, and
+the next start need not wait for it."""
+IN_FLIGHT_MAX = 96
+"""So many starts with those whose runtime or mounts take longer: a runtime that hangs costs little but its memory."""
 _CRIU_OPTIONS = "criu.conf"
 _RESTORE_LOG = "restore.log"
 """CRIU's, which conmon has put into the bundle."""
@@ -167,7 +168,7 @@ class BringUp:
         origin = await asyncio.to_thread(store.describe, Path(checkpoint)) if checkpoint else None
         network, mounts = await self._neighbours(record, origin)
         faults.reached("start.sandbox")
-        async with self._placed(record, bundle, network, mounts) as placement:
+        async with self._placed(record, bundle, network, mounts, slot) as placement:
             faults.reached("start.mounted")
             built = build(record.spec, record.image, placement, machine.host)
             for warning in built.warnings:
@@ -267,7 +268,12 @@ class BringUp:
 
     @contextlib.asynccontextmanager
     async def _placed(
-        self, record: Record, bundle: Bundle, network: NetworkStatus, mounts: tuple[RootMount, ...]
+        self,
+        record: Record,
+        bundle: Bundle,
+        network: NetworkStatus,
+        mounts: tuple[RootMount, ...],
+        slot: Slot,
     ) -> AsyncIterator[Placement]:
         """Mount the root and look up everything that the configuration needs."""
         with contextlib.ExitStack() as opened:
@@ -282,7 +288,10 @@ class BringUp:
             if record.mounts:
                 await asyncio.to_thread(_mount_root, record, bundle, mounts)
                 flavour = self._machine.flavours[record.status.runtime]
-                bound = await self._mounts.bring(record, bundle, private_namespace=flavour.private_namespace)
+                with slot.left_after(CREATE_S_MAX):  # a server may not answer
+                    bound = await self._mounts.bring(
+                        record, bundle, private_namespace=flavour.private_namespace
+                    )
                 mounts = ()
             placement = await asyncio.to_thread(self._place, record, bundle, network, mounts, netns_path)
             bound = place.keep_flags((*bound, *placement.binds), record.status.ids)

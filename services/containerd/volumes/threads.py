@@ -30,12 +30,25 @@ class Threads:
     def __init__(self, name: str, slots_max: int, *, each: int = 1) -> None:
         self._executor = ThreadPoolExecutor(slots_max * each, thread_name_prefix=name)
         self._free = asyncio.Semaphore(slots_max)
+        self._waiting = 0
+
+    @property
+    def contended(self) -> bool:
+        """Somebody waits for a slot."""
+        return self._waiting > 0
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[ThreadPoolExecutor]:
         """Wait for a slot; yield what runs its calls. They have ended when the block is left (`to_end`)."""
-        async with self._free:
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
             yield self._executor
+        finally:
+            self._free.release()
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -7,6 +7,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, TypeVar
 
+from services.containerd import pace
 from services.containerd.files.archive import packing, unpacking
 from services.containerd.volumes import threads, tree
 from services.containerd.volumes.core.volume import Wanted
@@ -34,13 +35,20 @@ class Transfer:
     Args:
         transfers_max: At work at the same time; who comes later waits.
         stall_s: How long a client may take to send or to take a chunk.
+        window_s: How often it is looked at whether a client for whose slot others wait moves at all.
     """
 
     def __init__(
-        self, copies: Copies, *, transfers_max: int = TRANSFERS_MAX, stall_s: float = STALL_S
+        self,
+        copies: Copies,
+        *,
+        transfers_max: int = TRANSFERS_MAX,
+        stall_s: float = STALL_S,
+        window_s: float = pace.WINDOW_S,
     ) -> None:
         self._copies = copies
         self._stall_s = stall_s
+        self._window_s = window_s
         self._threads = threads.Threads("volume-transfer", transfers_max, each=2)
         """Of each transfer one for either end of its pipe."""
 
@@ -49,15 +57,20 @@ class Transfer:
 
         Raises:
             errors.NotFound: There is no such volume.
-            errors.Unavailable: A chunk was not taken in time (TRANSFER_STALLED).
+            errors.Unavailable: A chunk was not taken in time (TRANSFER_STALLED), or TRANSFER_SLOW.
         """
-        async with self._threads.slot() as executor, self._copies.reading(name) as place:
+        async with (
+            self._threads.slot() as executor,
+            self._paced() as moving,
+            self._copies.reading(name) as place,
+        ):
             reading, writing = os.pipe2(os.O_CLOEXEC)
             async with _until_end(executor.submit(_pack, place, writing), reading):
                 while chunk := await threads.to_end(
                     asyncio.wrap_future(executor.submit(os.read, reading, CHUNK_BYTES))
                 ):
                     await self._in_time(take(chunk))
+                    moving.moved(len(chunk))
 
     async def receive(self, name: str, chunks: AsyncIterator[bytes]) -> None:
         """Fill a new or empty volume from an archive. One that breaks off leaves nothing behind.
@@ -65,17 +78,26 @@ class Transfer:
         Raises:
             errors.Invalid: The archive is not sound.
             errors.FailedPrecondition: The volume has content, or is in use.
-            errors.Unavailable: No chunk came in time (TRANSFER_STALLED).
+            errors.Unavailable: No chunk came in time (TRANSFER_STALLED), or TRANSFER_SLOW.
         """
         async with (
             self._threads.slot() as executor,
+            self._paced() as moving,
             self._copies.receiving(Wanted(name=name)) as place,
         ):
             reading, writing = os.pipe2(os.O_CLOEXEC)
             async with _until_end(executor.submit(_unpack, place, reading), writing):
                 with contextlib.suppress(BrokenPipeError):  # the unpacker has given up: it says why
                     while (chunk := await self._in_time(anext(chunks, None))) is not None:
+                        moving.moved(len(chunk))
                         await threads.to_end(asyncio.wrap_future(executor.submit(_write, writing, chunk)))
+
+    @contextlib.asynccontextmanager
+    async def _paced(self) -> AsyncIterator[pace.Pace]:
+        moving = pace.Pace(lambda: self._threads.contended, window_s=self._window_s)
+        async with moving.guard():
+            moving.begin()
+            yield moving
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         try:

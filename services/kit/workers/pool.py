@@ -31,6 +31,7 @@ class WorkerPool:
         self._module = module
         self._what = what
         self._slots = asyncio.Semaphore(workers_max)
+        self._waiting = 0
         self._idle_s = idle_s
         self._idle: list[tuple[_Worker, asyncio.TimerHandle]] = []
 
@@ -48,6 +49,11 @@ class WorkerPool:
         for worker in workers:
             await worker.ended()
 
+    @property
+    def contended(self) -> bool:
+        """Somebody waits for a worker."""
+        return self._waiting > 0
+
     async def run(
         self,
         job: bytes,
@@ -55,6 +61,7 @@ class WorkerPool:
         on_packet: Callable[[bytes], bool] = lambda _: True,
         *,
         once: bool = False,
+        begun: Callable[[], None] = lambda: None,
     ) -> bytes:
         """Send a job with its descriptors, and return the answer.
 
@@ -65,6 +72,7 @@ class WorkerPool:
             descriptors: Stay the caller's.
             on_packet: Gets each packet, and says whether it is the answer.
             once: Whether the worker is not to be used again: the job leaves it in a state of its own.
+            begun: Is called when the waiting is over.
 
         Raises:
             errors.BeeyardError: What the work raised, WORKER_FAILED, or REQUEST_TOO_LARGE.
@@ -74,12 +82,26 @@ class WorkerPool:
                 f"what a {self._what} is to do takes {len(job)} bytes to say: at most {inside.MESSAGE_BYTES_MAX}",
                 reason="REQUEST_TOO_LARGE",
             )
-        async with self._slots, self._borrowed(once=once) as worker:
-            answer = await worker.run(job, descriptors, on_packet)
+        async with self._slot():
+            begun()
+            async with self._borrowed(once=once) as worker:
+                answer = await worker.run(job, descriptors, on_packet)
         failure = inside.decode_failure(answer)
         if failure is not None:
             raise failure
         return answer
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     @contextlib.asynccontextmanager
     async def _borrowed(self, *, once: bool) -> AsyncIterator[_Worker]:

@@ -116,6 +116,39 @@ async def test_what_resists_does_not_block_the_name(node: Node, monkeypatch: pyt
     assert not node.volumes.exists("dst")
 
 
+async def test_who_trickles_leaves_to_those_who_wait(node: Node) -> None:
+    transfer = Transfer(node.copies, transfers_max=1, window_s=0.05)
+    goes = asyncio.Event()
+
+    async def trickle() -> AsyncIterator[bytes]:
+        while not goes.is_set():
+            yield b"\0"
+            await asyncio.sleep(0.005)
+
+    async with tasks.Supervisor() as supervisor:
+        alone = supervisor.spawn(transfer.receive("alone", trickle()), "in", critical=False)
+        await asyncio.sleep(0.15)  # several windows
+        assert not alone.done(), "nobody waits"
+        goes.set()
+        await asyncio.wait([alone])
+        goes.clear()
+        first = supervisor.spawn(transfer.receive("first", trickle()), "in", critical=False)
+        while not node.volumes.exists("first"):
+            await asyncio.sleep(0)
+        await node.volumes.create(Wanted(name="src"))
+        taken: list[bytes] = []
+
+        async def take(data: bytes) -> None:
+            taken.append(data)
+
+        await transfer.export("src", take)
+        assert taken
+        with pytest.raises(errors.Unavailable) as raised:
+            await first
+        assert raised.value.reason == "TRANSFER_SLOW"
+    assert not node.volumes.exists("first")
+
+
 async def test_clients_that_stall_keep_nothing(node: Node) -> None:
     await node.volumes.create(Wanted(name="src"))
     (node.driver.directory("src") / "big").write_bytes(bytes(1 << 20))
