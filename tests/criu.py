@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import NoReturn
 
 import pytest
 
@@ -15,22 +14,21 @@ RUNC = "runc"
 
 def works() -> str:
     """Return the path of a CRIU that works here, with a runtime that uses it; skip the test if there is none."""
-    wanted = os.environ.get(VARIABLE, "")
-    path = shutil.which(wanted or "criu")
-    if path is None:
-        _skip(
-            f"there is no program {wanted}"
-            if wanted
-            else f"CRIU is not installed (set {VARIABLE} to use one)"
-        )
-    if shutil.which(RUNC) is None:
-        _skip("runc is not installed")
-    check = subprocess.run([path, "check"], capture_output=True, text=True, check=False)
-    if check.returncode:
-        said = (check.stderr or check.stdout).splitlines()
-        _skip(f"`criu check` of {path} says: {said[0] if said else 'nothing'}")
+    path, reason = look()
+    if reason:
+        pytest.skip(reason)
     return path
 
 
-def _skip(reason: str) -> NoReturn:
-    pytest.skip(reason)
+def look() -> tuple[str, str]:
+    """Return the path, and why it does not work; empty if it does."""
+    wanted = os.environ.get(VARIABLE, "")
+    path = shutil.which(wanted or "criu")
+    if path is None:
+        missing = f"there is no program {wanted}" if wanted else "CRIU is not installed"
+        return "", f"{missing}: {VARIABLE} may name one"
+    if shutil.which(RUNC) is None:
+        return path, "runc is not installed"
+    check = subprocess.run([path, "check"], capture_output=True, text=True, check=False)
+    said = (check.stderr or check.stdout).splitlines()
+    return path, f"`criu check` of {path}: {said[0] if said else 'fails'}" if check.returncode else ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deploy.lab.layout import STATE_BASE
+from tests import criu
 from tests.system.swarm.lab import ROOT, Lab, lab, wait_until
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ MANAGER, ONE, TWO = "manager-1", "worker-1", "worker-2"
 
 @pytest.fixture(scope="module")
 def trio() -> Iterator[Lab]:
-    """A manager and two workers."""
-    yield from lab("move", "--managers", "1", "--workers", "2")
+    """A manager and two workers, with CRIU if there is one that works."""
+    path, reason = criu.look()
+    yield from lab("move", "--managers", "1", "--workers", "2", *([] if reason else ["--criu", path]))
 
 
 @pytest.fixture
@@ -42,13 +44,6 @@ def names(trio: Lab, node: str) -> list[str]:
 
 def images(trio: Lab, node: str) -> list[str]:
     return trio.ctl(node, "images", "-a", "--format", "{{.Repository}}:{{.Tag}}").split()
-
-
-def criu_works() -> bool:
-    criu = shutil.which("criu")
-    return (
-        criu is not None and subprocess.run([criu, "check"], capture_output=True, check=False).returncode == 0
-    )
 
 
 def detail(trio: Lab, node: str, name: str) -> dict[str, Any]:
@@ -110,6 +105,50 @@ def test_volumes_go_along_when_asked_for(clean: Lab) -> None:
         trio.ctl(node, "volume", "prune", "-f", "-a")
 
 
+def test_the_state_of_processes_goes_along(clean: Lab) -> None:
+    """There, and not back, because the disk is full there: then it goes on as it was."""
+    criu.works()
+    trio = clean
+    count = "i=0; while true; do echo $i; i=$((i+1)); sleep 0.1; done"
+    options = ["--runtime", criu.RUNC, "-v", "data:/data", "--tmpfs", "/t", "-m", "64m"]
+    write = "echo one > /data/f; echo two > /t/f; exec 4>/tmp/open"
+    trio.ctl(ONE, "run", "-d", "--name", "mind", *options, "web:1", "sh", "-c", f"{write}; {count}")
+    wait_until("it counts", lambda: counted(trio, ONE)[-1:] > [5])
+    move = ["--checkpoint", "--volumes", "--to"]
+    trio.ctl(MANAGER, "--node", ONE, "container", "move", "mind", *move, TWO)
+    assert names(trio, ONE) == []
+    wait_until("it goes on", lambda: counted(trio, TWO))
+    assert counted(trio, TWO)[0] > 5
+    assert trio.ctl(TWO, "exec", "mind", "cat", "/data/f", "/t/f").split() == ["one", "two"]
+    kept = images(trio, ONE)
+    with full_disk(trio, ONE):
+        told = trio.try_ctl(MANAGER, "--node", TWO, "container", "move", "mind", *move, ONE)
+    assert "was not moved: send checkpoint: no space is left on the disk" in told.err
+    assert (names(trio, ONE), images(trio, ONE)) == ([], kept), "the other node has nothing of it"
+    before = counted(trio, TWO)
+    wait_until("it goes on", lambda: len(counted(trio, TWO)) > len(before))
+    found = counted(trio, TWO)
+    assert found == list(range(found[0], found[-1] + 1)), "nothing is counted twice, nothing is left out"
+    trio.ctl(TWO, "rm", "-f", "mind")
+    for node in (ONE, TWO):
+        trio.ctl(node, "volume", "prune", "-f", "-a")
+
+
+@contextlib.contextmanager
+def full_disk(trio: Lab, node: str) -> Iterator[None]:
+    """A node that has room for no checkpoint."""
+    place = str(STATE_BASE / trio.name / node / "containerd" / "containers")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def counted(trio: Lab, node: str) -> list[int]:
+    return [int(line) for line in trio.ctl(node, "logs", "mind").split()]
+
+
 def test_what_cannot_be_moved_is_refused_and_left_alone(clean: Lab) -> None:
     trio = clean
 
@@ -132,8 +171,7 @@ def test_what_cannot_be_moved_is_refused_and_left_alone(clean: Lab) -> None:
     trio.ctl(MANAGER, "pause", "web")
     refused("web", "--to", TWO, says="paused")
     trio.ctl(MANAGER, "unpause", "web")
-    if not criu_works():
-        refused("web", "--to", TWO, "--checkpoint", says="a move with a checkpoint is not possible")
+    refused("web", "--to", TWO, "--checkpoint", says="a move with a checkpoint is not possible")  # with crun
     assert sorted(names(trio, MANAGER)) == ["guest", "web"]
     assert detail(trio, MANAGER, "web")["State"]["Status"] == "running"
     assert names(trio, TWO) == []
