@@ -2,8 +2,8 @@
 
 conmon's own size limit throws away what was written before; so the daemon renames the file and lets conmon reopen,
 which loses nothing. Nobody looks at a log that is not written to: the kernel tells of the next write. The look at the
-size comes so long after it as the fastest writer would need to the limit; so a log gets past its limit by what is
-written in `LOOK_S`, while the daemon reacts, and until conmon has reopened.
+size, and the next one while it grows, comes so long after that as the fastest writer would need to the limit; so a log
+gets past its limit by what is written in `LOOK_S`, while the daemon reacts, and until conmon has reopened.
 
 What that is too much of a small limit is cut off once conmon writes to the next file.
 """
@@ -71,9 +71,14 @@ class _Log:
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
-        self.left_bytes = 0
+        self.size_bytes = -1
         self.told_at: float | None = None
         """When conmon was told to reopen a log that was renamed; None if it has."""
+
+    @property
+    def left_bytes(self) -> int:
+        """How much it may grow."""
+        return self.watched.policy.size_bytes_max - self.size_bytes
 
 
 class Rotator:
@@ -138,7 +143,7 @@ class Rotator:
 
     def _written(self, container_id: str) -> None:
         if (written := self._logs.get(container_id)) is not None:
-            self._look_at(container_id, self._clock.monotonic() + look_after_s(written.left_bytes))
+            self._again(written, look_after_s(written.left_bytes))
 
     def _look_at(self, container_id: str, due: float) -> None:
         self._due[container_id] = due
@@ -153,10 +158,13 @@ class Rotator:
 
     async def _look(self, entry: _Log) -> None:
         """Look at one log, and rotate it if it is too long."""
-        watched, policy = entry.watched, entry.watched.policy
+        watched = entry.watched
         try:
-            told = self._arm(entry)
             size = watched.path.stat().st_size
+            told = True
+            if size == entry.size_bytes:  # it is at rest
+                told = self._arm(entry)
+                size = watched.path.stat().st_size  # written to before we were to be told of it
         except FileNotFoundError:
             await self._wait_for_reopening(entry)
             return
@@ -164,10 +172,13 @@ class Rotator:
             entry.told_at = None
             watched.control.log_reopened()
             self._supervisor.spawn(_trim(watched), "trim a log", critical=False)
-        entry.left_bytes = policy.size_bytes_max - size
+        grows, entry.size_bytes = size != entry.size_bytes, size
         if entry.left_bytes < 0:
+            entry.size_bytes = -1  # the next one is another file
             await asyncio.to_thread(files.rotate, watched.path)
             await self._tell(entry)
+        elif grows:
+            self._again(entry, look_after_s(entry.left_bytes))
         elif not told:
             self._again(entry, UNTOLD_S)
 
