@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cli.format.printing import printf
-from cli.format.values import Nil, TemplateError, plain, show
+from cli.format.values import NO_MAP, Nil, TemplateError, plain, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +19,9 @@ _BASIC = (bool, int, float, str)
 
 def _index(value: Any, *keys: Any) -> object:
     for key in keys:
-        if isinstance(value, dict):
+        if value is NO_MAP:
+            value = ""
+        elif isinstance(value, dict):
             value = value.get(key, "" if all(isinstance(item, str) for item in value.values()) else None)
         elif isinstance(value, list | tuple | str) and isinstance(key, int) and not isinstance(key, bool):
             if not 0 <= key < len(value):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from cli.format import syntax
 from cli.format.functions import FUNCTIONS, LAZY
 from cli.format.syntax import Block, Call, Field, Jump, Literal, NodeType, Operand, Pipeline, Text, Use
-from cli.format.values import NO_VALUE, Nil, OpenMap, TemplateError, show
+from cli.format.values import NO_MAP, NO_VALUE, Nil, OpenMap, TemplateError, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -234,6 +234,8 @@ def _operand(operand: Operand, dot: object, scope: _Scope) -> object:
 
 
 def _field(value: object, name: str) -> object:
+    if value is NO_MAP:
+        return NO_VALUE
     if not isinstance(value, dict):
         raise TemplateError(f"cannot take .{name} of {show(value)[:40]!r}")
     if name in value:

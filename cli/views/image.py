@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cli.format.values import NO_LIST, NO_MAP, OpenMap, Struct
 from cli.views.values import ago, go_time, nanoseconds, rfc3339, shorten
 from services.kit import units
 
@@ -113,16 +114,16 @@ def inspect(image: pb.Image) -> dict[str, Any]:
 def _config(config: pb.ImageConfig) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "User": config.user,
-        "ExposedPorts": {port: {} for port in config.exposed_ports} or None,
-        "Env": list(config.env) or None,
-        "Cmd": list(config.cmd) or None,
-        "Entrypoint": list(config.entrypoint) or None,
-        "Volumes": {path: {} for path in config.volumes} or None,
+        "ExposedPorts": {port: Struct() for port in config.exposed_ports} or NO_MAP,
+        "Env": list(config.env) or NO_LIST,
+        "Cmd": list(config.cmd) or NO_LIST,
+        "Entrypoint": list(config.entrypoint) or NO_LIST,
+        "Volumes": {path: Struct() for path in config.volumes} or NO_MAP,
         "WorkingDir": config.working_dir,
-        "Labels": dict(sorted(config.labels.items())) or None,
+        "Labels": OpenMap(sorted(config.labels.items())) or NO_MAP,
         "StopSignal": config.stop_signal,
-        "Shell": list(config.shell) or None,
-        "OnBuild": list(config.on_build) or None,
+        "Shell": list(config.shell) or NO_LIST,
+        "OnBuild": list(config.on_build) or NO_LIST,
     }
     if config.HasField("healthcheck"):
         check = config.healthcheck

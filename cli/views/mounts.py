@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.container.v1 import spec_pb2 as pb
-from cli.format.values import NO_LIST
+from cli.format.values import NO_LIST, NO_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,11 +69,11 @@ def _mount(mount: pb.Mount) -> dict[str, Any]:
     elif mount.type == pb.MOUNT_TYPE_VOLUME:
         shown["VolumeOptions"] = {
             "NoCopy": mount.volume_no_copy,
-            "Labels": dict(sorted(mount.volume_labels.items())) or None,
+            "Labels": dict(sorted(mount.volume_labels.items())) or NO_MAP,
             "Subpath": mount.volume_subpath,
             "DriverConfig": {
                 "Name": mount.volume_driver,
-                "Options": dict(sorted(mount.volume_options.items())) or None,
+                "Options": dict(sorted(mount.volume_options.items())) or NO_MAP,
             },
         }
     elif mount.image_subpath:

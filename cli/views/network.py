@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.network.v1 import network_pb2 as pb
+from cli.format.values import NO_MAP, OpenMap
 from cli.views.values import go_time, label_list, rfc3339
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def inspect(network: pb.Network) -> dict[str, Any]:
         "Driver": spec.driver or "bridge",
         "EnableIPv4": not spec.no_ipv4,
         "EnableIPv6": spec.ipv6,
-        "IPAM": {"Driver": "default", "Options": None, "Config": [_pool(pool) for pool in spec.pools]},
+        "IPAM": {"Driver": "default", "Options": NO_MAP, "Config": [_pool(pool) for pool in spec.pools]},
         "Internal": spec.internal,
         "Attachable": spec.attachable,
         "Ingress": False,
@@ -81,7 +82,7 @@ def inspect(network: pb.Network) -> dict[str, Any]:
             for endpoint in network.endpoints
         },
         "Options": dict(sorted(spec.options.items())),
-        "Labels": dict(sorted(spec.labels.items())),
+        "Labels": OpenMap(sorted(spec.labels.items())),
     }
 
 
@@ -126,7 +127,7 @@ def swarm_inspect(network: swarm.SwarmNetwork) -> dict[str, Any]:
         "EnableIPv6": spec.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": None,
+            "Options": NO_MAP,
             "Config": [{"Subnet": subnet} for subnet in network.subnets],
         },
         "Internal": spec.internal,
@@ -139,5 +140,5 @@ def swarm_inspect(network: swarm.SwarmNetwork) -> dict[str, Any]:
             "com.docker.network.driver.overlay.vxlanid_list": str(network.vni),
             **dict(sorted(spec.options.items())),
         },
-        "Labels": dict(sorted(spec.annotations.labels.items())),
+        "Labels": OpenMap(sorted(spec.annotations.labels.items())),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.swarm.v1 import objects_pb2 as objects
+from cli.format.values import OpenMap
 from cli.views.values import rfc3339
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def inspect(node: objects.Node) -> dict[str, Any]:
         "UpdatedAt": rfc3339(node.meta.updated_at),
         "Spec": {
             "Name": node.spec.annotations.name,
-            "Labels": dict(node.spec.annotations.labels),
+            "Labels": OpenMap(node.spec.annotations.labels),
             "Role": role(node.spec.role),
             "Availability": availability(node),
         },
@@ -101,7 +102,7 @@ def inspect(node: objects.Node) -> dict[str, Any]:
             },
             "Engine": {
                 "EngineVersion": node.description.engine_version,
-                "Labels": dict(node.description.engine_labels),
+                "Labels": OpenMap(node.description.engine_labels),
                 "Plugins": list(node.description.plugins),
             },
             "Address": node.description.address,

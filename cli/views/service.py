@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.swarm.v1 import objects_pb2 as objects
+from cli.format.values import OpenMap
 from cli.views import task as task_view
 from cli.views.values import nanoseconds, rfc3339
 
@@ -116,7 +117,7 @@ def _spec(spec: objects.ServiceSpec) -> dict[str, Any]:
 
     return {
         "Name": spec.annotations.name,
-        "Labels": dict(spec.annotations.labels),
+        "Labels": OpenMap(spec.annotations.labels),
         "TaskTemplate": task_spec.inspect(spec.task),
         "Mode": _mode(spec.mode),
         "UpdateConfig": _update(spec.update),

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from beeyard.swarm.v1 import objects_pb2 as objects
+from cli.format.values import OpenMap
 from cli.views.values import ago, label_list, rfc3339
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def inspect(stored: objects.Secret | objects.Config) -> dict[str, Any]:
     """Show a secret, whose content nobody can read back, or a config with its content in base64."""
     spec: dict[str, Any] = {
         "Name": stored.spec.annotations.name,
-        "Labels": dict(sorted(stored.spec.annotations.labels.items())),
+        "Labels": OpenMap(sorted(stored.spec.annotations.labels.items())),
     }
     if isinstance(stored, objects.Config):
         spec["Data"] = base64.b64encode(stored.spec.data).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.swarm.v1 import objects_pb2 as objects
+from cli.format.values import OpenMap
 from cli.views import node as node_view
 from cli.views.values import ago, rfc3339, shorten
 
@@ -111,7 +112,7 @@ def inspect(task: objects.Task) -> dict[str, Any]:
         "CreatedAt": rfc3339(task.meta.created_at),
         "UpdatedAt": rfc3339(task.meta.updated_at),
         "Name": f"{slot_name(task)}.{task.id}",
-        "Labels": dict(task.service_annotations.labels),
+        "Labels": OpenMap(task.service_annotations.labels),
         "Spec": {
             "ContainerSpec": {"Image": task.spec.container.image, "Labels": dict(task.spec.container.labels)}
         },

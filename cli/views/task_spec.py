@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beeyard.swarm.v1 import objects_pb2 as objects
+from cli.format.values import OpenMap
 from cli.views import container_inspect, mounts
 from cli.views.values import nanoseconds
 
@@ -64,7 +65,7 @@ def _container(task: objects.TaskSpec) -> dict[str, Any]:
     network, security = container.network, container.security
     shown: dict[str, Any] = {
         "Image": container.image,
-        "Labels": dict(sorted(container.labels.items())),
+        "Labels": OpenMap(sorted(container.labels.items())),
         "Command": list(container.entrypoint),
         "Args": list(container.cmd),
         "Hostname": network.hostname,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cli.format.values import NO_MAP, OpenMap
 from cli.views.values import label_list, rfc3339
 from services.kit import units
 
@@ -54,10 +55,10 @@ def inspect(volume: pb.Volume, *, size: bool = False) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "CreatedAt": rfc3339(volume.created_at),
         "Driver": volume.driver,
-        "Labels": dict(sorted(volume.labels.items())) or None,
+        "Labels": OpenMap(sorted(volume.labels.items())) or NO_MAP,
         "Mountpoint": volume.mountpoint,
         "Name": volume.name,
-        "Options": dict(sorted(volume.options.items())) or None,
+        "Options": OpenMap(sorted(volume.options.items())) or NO_MAP,
         "Scope": "local",
         "Anonymous": volume.anonymous,
     }

@@ -40,6 +40,7 @@ SHOWN = {
         ("{{if .HostConfig.Sysctls}}yes{{else}}no{{end}}", "no"),
         ('{{join .HostConfig.CapDrop ","}}|', "|"),
         ("{{.Config.Labels.nope}}|{{index .Config.Labels `nope`}}|{{print nil}}", "<no value>||<nil>"),
+        ("{{.HostConfig.Sysctls.x}}|{{index .HostConfig.Sysctls `x`}}|", "<no value>||"),
         # Structures and maps.
         ("{{.HostConfig.RestartPolicy}}", "{on-failure 3}"),
         ("{{json .HostConfig.RestartPolicy}}", '{"Name":"on-failure","MaximumRetryCount":3}'),
