@@ -17,12 +17,13 @@ from services.kit import errors
 from services.kit.rpc import client
 from tests import criu
 from tests.component.containerd.test_checkpoint import checkpoint, names, restore
-from tests.component.containerd.yard import CGROUP_ROOT, Yard, yard
+from tests.component.containerd.yard import Yard, yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 STATES = pb.ContainerState
 POOL = "2000000000-2000262143"
 LIMIT = 64 << 20
+MEMORY_V1 = Path("/sys/fs/cgroup/memory")
 COUNT = "i=0; while true; do echo $i; i=$((i+1)); sleep 0.05; done"
 
 
@@ -103,7 +104,7 @@ async def goes_on(real: Yard) -> None:
     assert stat.S_ISCHR(keys.st_mode)
     node = os.stat("/dev/null")
     assert (keys.st_dev, keys.st_ino) != (node.st_dev, node.st_ino), "it would share the node's /dev/null"
-    if (CGROUP_ROOT / "memory").is_dir():
+    if MEMORY_V1.is_dir():
         limit = root / "sys/fs/cgroup/memory/memory.limit_in_bytes"
         assert int(limit.read_text()) == LIMIT, "it sees its own control group, and has the limit"
 

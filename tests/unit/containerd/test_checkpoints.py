@@ -94,7 +94,7 @@ def test_connections_go_on_where_the_addresses_are_the_same() -> None:
 def test_the_runtimes_find_the_criu_that_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin")
     programs = tmp_path / "bin"
-    for path in ("/opt/criu-1", "/opt/criu-2"):
+    for path in ("/usr/local/criu-1", "/usr/local/criu-2"):
         program.offer(programs, path)
         assert (programs / "criu").readlink() == Path(path)
     assert program.environment(programs)["PATH"] == f"{programs}:/usr/bin"
