@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd import groups
 from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
@@ -21,11 +21,6 @@ async def update(yard: Yard, container: str, **fields: object) -> pb.UpdateConta
     return await client.call(yard.stub.UpdateContainer(request))
 
 
-def limit(yard: Yard, container: str, name: str) -> str:
-    controller = name.partition(".")[0]
-    return Path(f"/sys/fs/cgroup/{controller}/{yard.cgroup_parent}/{container}/{name}").read_text().strip()
-
-
 async def test_limits_change_while_it_runs(own_each: Yard) -> None:
     container = await own_each.create("sleep", "1000", resources=spec_pb2.Resources(memory_bytes=64 << 20))
     await own_each.start(container)
@@ -34,12 +29,15 @@ async def test_limits_change_while_it_runs(own_each: Yard) -> None:
         memory_bytes=96 << 20, memory_swap_bytes=192 << 20, nano_cpus=250_000_000, pids_limit=9
     )
     await update(own_each, container, resources=bigger)
-    assert limit(own_each, container, "memory.limit_in_bytes") == str(96 << 20)
-    assert limit(own_each, container, "memory.memsw.limit_in_bytes") == str(192 << 20)
-    assert limit(own_each, container, "cpu.cfs_quota_us") == "25000"
-    assert limit(own_each, container, "pids.max") == "9"
+    wanted: dict[str, int | str] = {
+        "memory": 96 << 20,
+        "memory_swap": 192 << 20,
+        "cpu_quota": 25_000,
+        "pids": 9,
+    }
+    assert groups.limits(own_each.cgroup_parent, container, wanted) == wanted
     await update(own_each, container, resources=spec_pb2.Resources(cpu_quota_us=-1))
-    assert limit(own_each, container, "cpu.cfs_quota_us") == "-1"
+    assert groups.limits(own_each.cgroup_parent, container, {"cpu_quota": "max"}) == {"cpu_quota": "max"}
     await asyncio.gather(
         update(own_each, container, resources=spec_pb2.Resources(cpu_shares=300)),
         client.call(
@@ -76,7 +74,8 @@ async def test_limits_change_while_it_starts(one: Yard) -> None:
             await asyncio.sleep(0.001)
     await update(one, container, resources=spec_pb2.Resources(memory_bytes=128 << 20))
     await starting
-    assert limit(one, container, "memory.limit_in_bytes") == str(128 << 20)
+    wanted: dict[str, int | str] = {"memory": 128 << 20}
+    assert groups.limits(one.cgroup_parent, container, wanted) == wanted
     await one.remove(container)
 
 
@@ -150,19 +149,14 @@ async def test_diff_and_commit(own: Yard) -> None:
             own.stub.CommitContainer(pb.CommitContainerRequest(container=container, reference="made:1"))
         )
     )
-    freezer = Path(f"/sys/fs/cgroup/freezer/{own.cgroup_parent}/{container}/freezer.state")
-    async with asyncio.timeout(10):
-        while freezer.read_text().strip() != "FROZEN":
-            await asyncio.sleep(0.02)
+    await state_becomes(own, container, groups.FROZEN)
     assert (await own.get(container)).status.state == pb.CONTAINER_STATE_RUNNING
     await own.kill_daemon()
     with pytest.raises(errors.Unavailable):
         await commit
     own.imaged.commit_gate.set()
     await own.start_daemon()
-    async with asyncio.timeout(10):
-        while freezer.read_text().strip() != "THAWED":
-            await asyncio.sleep(0.02)
+    await state_becomes(own, container, groups.THAWED)
 
     response = await client.call(
         own.stub.CommitContainer(
@@ -172,19 +166,18 @@ async def test_diff_and_commit(own: Yard) -> None:
     assert response.image_id.startswith("sha256:")
     assert own.imaged.commits[-1].author == "me"
     assert {"/etc/hosts", "/etc/resolv.conf", "/proc"} <= {*own.imaged.commits[-1].mount_points}
-    assert freezer.read_text().strip() == "THAWED"
+    assert groups.freezer(own.cgroup_parent, container) == groups.THAWED
 
 
-async def state_becomes(freezer: Path, state: str) -> None:
+async def state_becomes(yard: Yard, container: str, state: str) -> None:
     async with asyncio.timeout(10):
-        while freezer.read_text().strip() != state:
+        while groups.freezer(yard.cgroup_parent, container) != state:
             await asyncio.sleep(0.02)
 
 
 async def test_a_container_is_thawed_when_nobody_waits_for_its_commit_any_more(own: Yard) -> None:
     container = await own.create("sleep", "1000")
     await own.start(container)
-    freezer = Path(f"/sys/fs/cgroup/freezer/{own.cgroup_parent}/{container}/freezer.state")
     begun = len(own.imaged.commits)
     own.imaged.commit_gate.clear()
     request = pb.CommitContainerRequest(container=container)
@@ -192,27 +185,27 @@ async def test_a_container_is_thawed_when_nobody_waits_for_its_commit_any_more(o
     async with asyncio.timeout(10):
         while len(own.imaged.commits) < begun + 2:
             await asyncio.sleep(0.02)
-    await state_becomes(freezer, "FROZEN")
+    await state_becomes(own, container, groups.FROZEN)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     await own.get(container)
-    assert freezer.read_text().strip() == "FROZEN", "the other one goes on"
+    assert groups.freezer(own.cgroup_parent, container) == groups.FROZEN, "the other one goes on"
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
-    await state_becomes(freezer, "THAWED")
+    await state_becomes(own, container, groups.THAWED)
 
     paused = asyncio.ensure_future(client.call(own.stub.CommitContainer(request)))
-    await state_becomes(freezer, "FROZEN")
+    await state_becomes(own, container, groups.FROZEN)
     await client.call(own.stub.PauseContainer(pb.PauseContainerRequest(container=container)))
     own.imaged.commit_gate.set()
     await paused
-    assert freezer.read_text().strip() == "FROZEN", "it is its user who keeps it so"
+    assert groups.freezer(own.cgroup_parent, container) == groups.FROZEN, "it is its user who keeps it so"
     await client.call(own.stub.UnpauseContainer(pb.UnpauseContainerRequest(container=container)))
-    await state_becomes(freezer, "THAWED")
+    await state_becomes(own, container, groups.THAWED)
 
     own.imaged.commit_gate.clear()
     last = asyncio.ensure_future(client.call(own.stub.CommitContainer(request)))
-    await state_becomes(freezer, "FROZEN")
+    await state_becomes(own, container, groups.FROZEN)
     await client.call(own.stub.KillContainer(pb.KillContainerRequest(container=container, signal="KILL")))
     assert (await own.get(container)).status.exit_code == 137, "a commit keeps nobody alive"
     own.imaged.commit_gate.set()

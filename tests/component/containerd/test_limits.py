@@ -11,14 +11,11 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd import groups
 from tests.component.containerd.execution import execute
-from tests.component.containerd.yard import CGROUP_ROOT, Yard
+from tests.component.containerd.yard import Yard
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(not (CGROUP_ROOT / "memory").is_dir(), reason="looks at files of control groups v1"),
-]
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 1 << 20
 GIVEN = spec_pb2.Resources(
@@ -40,34 +37,25 @@ GIVEN = spec_pb2.Resources(
     ],
     shm_bytes=3 * MIB,
 )
-SEEN = {
-    "memory/memory.limit_in_bytes": str(64 * MIB),
-    "memory/memory.soft_limit_in_bytes": str(32 * MIB),
-    "memory/memory.memsw.limit_in_bytes": str(96 * MIB),
-    "memory/memory.swappiness": "7",
-    "cpu/cpu.shares": "512",
-    "cpu/cpu.cfs_period_us": "50000",
-    "cpu/cpu.cfs_quota_us": "25000",
-    "cpuset/cpuset.cpus": "0",
-    "cpuset/cpuset.mems": "0",
-    "pids/pids.max": "50",
+SEEN: dict[str, int | str] = {
+    "memory": 64 * MIB,
+    "memory_reservation": 32 * MIB,
+    "memory_swap": 96 * MIB,
+    "memory_swappiness": 7,
+    "oom_kill_disable": 1,
+    "cpu_shares": 512,
+    "cpu_period": 50_000,
+    "cpu_quota": 25_000,
+    "cpuset_cpus": "0",
+    "cpuset_mems": "0",
+    "pids": 50,
 }
-
-
-def groups(yard: Yard, container: str, names: dict[str, str]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        controller, _, file = name.partition("/")
-        found[name] = (CGROUP_ROOT / controller / yard.cgroup_parent / container / file).read_text().strip()
-    return found
 
 
 async def test_every_limit_is_seen_and_changes_live(each: Yard) -> None:
     container = await each.create("sleep", "300", resources=GIVEN)
     pid = await each.start(container)
-    assert groups(each, container, SEEN) == SEEN
-    control = CGROUP_ROOT / "memory" / each.cgroup_parent / container / "memory.oom_control"
-    assert "oom_kill_disable 1" in control.read_text()
+    assert groups.limits(each.cgroup_parent, container, SEEN) == groups.expected(SEEN)
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "123"
     limits = Path(f"/proc/{pid}/limits").read_text()
     assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files")] == [
@@ -77,19 +65,20 @@ async def test_every_limit_is_seen_and_changes_live(each: Yard) -> None:
     assert b" 3072 " in output
     assert output.endswith(b"\n200\n")
 
-    change = {
-        "memory/memory.limit_in_bytes": str(128 * MIB),
-        "memory/memory.memsw.limit_in_bytes": str(256 * MIB),
-        "cpu/cpu.shares": "256",
-        "cpu/cpu.cfs_quota_us": "40000",
-        "pids/pids.max": "max",
+    change: dict[str, int | str] = {
+        "memory": 128 * MIB,
+        "memory_swap": 256 * MIB,
+        "cpu_shares": 256,
+        "cpu_quota": 40_000,
+        "cpu_period": 50_000,
+        "pids": "max",
     }
     await _update(each, container, memory_bytes=128 * MIB, memory_swap_bytes=256 * MIB, cpu_shares=256,
                   cpu_quota_us=40_000, pids_limit=-1)  # fmt: skip
-    assert groups(each, container, change) == change
+    assert groups.limits(each.cgroup_parent, container, change) == change
     await _update(each, container, memory_bytes=32 * MIB, memory_swap_bytes=64 * MIB, pids_limit=30)
-    lower = {"memory/memory.limit_in_bytes": str(32 * MIB), "pids/pids.max": "30"}
-    assert groups(each, container, lower) == lower
+    lower: dict[str, int | str] = {"memory": 32 * MIB, "memory_swap": 64 * MIB, "pids": 30}
+    assert groups.limits(each.cgroup_parent, container, lower) == lower
     with pytest.raises(errors.Invalid, match="memory-swap"):
         await _update(each, container, memory_bytes=200 * MIB)
 
@@ -98,8 +87,10 @@ async def test_without_limits_it_has_the_daemons_and_no_priority_of_its(each: Ya
     container = await each.create("sleep", "300")
     pid = await each.start(container)
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "0"
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert groups(each, container, {"pids/pids.max": ""}) == {"pids/pids.max": "max"}
+    assert each.process is not None
+    of_the_daemon = resource.prlimit(each.process.pid, resource.RLIMIT_NOFILE)
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == of_the_daemon
+    assert groups.limits(each.cgroup_parent, container, {"pids": "max"}) == {"pids": "max"}
 
 
 async def _update(yard: Yard, container: str, **fields: object) -> None:

@@ -10,6 +10,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.containerd.kernel import syscalls
 from services.kit import errors
+from tests.component.containerd import groups
 from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
@@ -100,7 +101,7 @@ async def test_confinement(each: Yard) -> None:
         "mknod /tmp/x b 8 0; cat /tmp/x": "Operation not permitted",
         "mount -t tmpfs x /tmp": "mount",
         "echo x > /proc/sys/kernel/hostname": "Read-only",
-        "echo 1 > /sys/fs/cgroup/memory/cgroup.procs": "Read-only",
+        "echo 1 | tee /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/memory/cgroup.procs": "Read-only",
         "cat /proc/keys | grep -q .": "",  # masked: nothing to read
         "ls /sys/firmware | grep -q .": "",
         "mkdir /tmp/c; unshare -Urm sh -c 'mount -t cgroup -o memory c /tmp/c && echo /x > /tmp/c/release_agent'": "",
@@ -167,12 +168,14 @@ async def test_a_bind_of_what_was_mounted_after_the_daemon_started(own_each: Yar
 
 async def test_limits_are_kept(each: Yard) -> None:
     resources = spec_pb2.Resources(memory_bytes=32 << 20, nano_cpus=500_000_000, pids_limit=20)
-    script = (
-        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
-    )
-    script += " /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
-    container, _ = await each.run_to_end("sh", "-c", script, resources=resources)
-    assert (await each.text(container)).split() == [str(32 << 20), str(64 << 20), "20", "50000"]
+    if groups.VERSION == 1:
+        files = "memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us"
+        seen = [str(32 << 20), str(64 << 20), "20", "50000"]
+    else:
+        files = "memory.max memory.swap.max pids.max cpu.max"
+        seen = [str(32 << 20), str(32 << 20), "20", "50000", "100000"]
+    container, _ = await each.run_to_end("sh", "-c", f"cd /sys/fs/cgroup; cat {files}", resources=resources)
+    assert (await each.text(container)).split() == seen
 
     hog, ended = await each.run_to_end("sh", "-c", "tail /dev/zero", resources=resources)
     assert ended.oom_killed

@@ -19,6 +19,7 @@ from services.containerd.ocispec import capabilities
 from services.containerd.ocispec.build import BPF_ANNOTATION, build
 from services.containerd.ocispec.facts import Placement
 from services.containerd.seccomp.filters import Filters
+from tests.component.containerd import groups
 from tests.component.containerd.neighbours import make_rootfs
 
 pytestmark = [
@@ -58,7 +59,7 @@ def test_byte_for_byte(tmp_path: Path, add: tuple[str, ...]) -> None:
         theirs = (root / "x/seccomp.bpf").read_bytes()
     finally:
         subprocess.run(["unshare", "-m", "sh", "-c", f"{inside} {crun} delete --force x"], check=True)
-        for group in Path("/sys/fs/cgroup").glob(f"*/beeyard-test-{tmp_path.name}"):
+        for group in groups.tops(f"beeyard-test-{tmp_path.name}"):
             group.rmdir()
     assert base64.b64decode(annotations[BPF_ANNOTATION]) == theirs
     assert base64.b64decode(made.bpf_base64) == theirs

@@ -18,6 +18,7 @@ from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd import groups
 from tests.component.containerd.neighbours import serve_imaged, serve_netd
 from tests.component.containerd.yard import Yard, spec
 
@@ -116,9 +117,10 @@ async def test_a_reboot(own: Yard) -> None:
             changed = status.replace(_boot_id(), "another-boot")
             connection.execute("UPDATE containers SET status = ? WHERE id = ?", (changed, key))
     (own.root / "containerd/boot").write_text("another-boot")
-    for entry in Path("/sys/fs/cgroup/pids", own.cgroup_parent).glob("*/cgroup.procs"):
-        for line in entry.read_text().split():
-            os.kill(int(line), signal.SIGKILL)
+    for group in groups.whole(own.cgroup_parent):
+        for pid in groups.pids(group):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     for conmon in own.conmons():
         with contextlib.suppress(ProcessLookupError):
             os.kill(conmon, signal.SIGKILL)
@@ -168,7 +170,7 @@ async def test_what_the_killed_have_left_is_cleared(own: Yard) -> None:
     scratch = own.run / "containerd/t"
     assert f"TMPDIR={scratch}".encode() in Path(f"/proc/{conmon}/environ").read_bytes().split(b"\0")
     await own.stop_daemon()
-    group = Path("/sys/fs/cgroup/pids", own.cgroup_parent, "probe-999999999")
+    group = groups.group(own.cgroup_parent, "probe-999999999")
     group.mkdir()
     (own.run / "containerd/probe-x").mkdir()
     (scratch / "crun.killed").touch()

@@ -18,10 +18,10 @@ from services.containerd.kernel import mountinfo
 from services.containerd.runtime import sharing
 from services.kit import errors
 from services.kit.rpc import client
+from tests.component.containerd import groups
 from tests.component.containerd.neighbours import IMAGE, FakeImaged, FakeNetd, serve_imaged, serve_netd
 
 START_S_MAX = 30.0
-CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 class Yard:
@@ -155,7 +155,7 @@ class Yard:
     def remains(self) -> list[str]:
         """Return what is left of runs: mounts, control groups, conmons, bundles, sandboxes, scratch. Empty is good."""
         left = [mount.target for mount in mountinfo.read() if f"{self.run}/containerd/c/" in mount.target]
-        left += [str(path) for path in CGROUP_ROOT.glob(f"*/{self.cgroup_parent}/*") if path.is_dir()]
+        left += [str(path) for path in groups.below(self.cgroup_parent)]
         for place in ("c", "exits", "rt", "t"):
             left += [str(path) for path in (self.run / "containerd" / place).glob("*")]
         left += [f"sandbox {key}" for key in self.netd.sandboxes]
@@ -205,14 +205,14 @@ class Yard:
 
 async def remove_groups(parent: str) -> None:
     """Kill what is in the control groups below a parent, and remove them with it."""
-    for path in CGROUP_ROOT.glob(f"freezer/{parent}/*/freezer.state"):
-        path.write_text("THAWED")
+    for group in groups.below(parent):
+        groups.thaw(group)
     async with asyncio.timeout(10):
-        while groups := [path for path in CGROUP_ROOT.glob(f"*/{parent}") if path.is_dir()]:
-            for group in [child for path in groups for child in path.glob("*") if child.is_dir()] + groups:
+        while groups.tops(parent):
+            for group in reversed([*groups.whole(parent)]):
                 with contextlib.suppress(OSError):
-                    for line in (group / "cgroup.procs").read_text().split():
-                        os.kill(int(line), signal.SIGKILL)
+                    for pid in groups.pids(group):
+                        os.kill(pid, signal.SIGKILL)
                     group.rmdir()
             await asyncio.sleep(0.01)
 

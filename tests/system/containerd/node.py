@@ -20,13 +20,13 @@ from beeyard.image.v1 import image_pb2, image_pb2_grpc
 from services.containerd.kernel import mountinfo
 from services.containerd.runtime import sharing
 from services.kit.rpc import client
+from tests.component.containerd import groups
 from tests.component.containerd.neighbours import make_rootfs
 from tests.component.containerd.yard import remove_groups
 from tests.system.netd.world import ROOT, Namespace
 
 DAEMONS = ("imaged", "netd", "containerd")
 START_S_MAX = 60.0
-CGROUP_ROOT = Path("/sys/fs/cgroup")
 IDS_START = 3_000_000
 """Ids of user namespaces begin here: first those that `--userns=remap` shares, 65,536 of them."""
 
@@ -150,7 +150,7 @@ class Node:
     def remains(self) -> list[str]:
         """Return what is left of containers."""
         left = [mount.target for mount in mountinfo.read() if f"{self.run}/containerd/c/" in mount.target]
-        left += [str(path) for path in CGROUP_ROOT.glob(f"*/{self.cgroup_parent}/*") if path.is_dir()]
+        left += [str(path) for path in groups.below(self.cgroup_parent)]
         left += [str(path) for path in (self.run / "containerd/c").iterdir()]
         left += [str(path) for path in (self.run / "netd/ns").iterdir()]
         return left

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+from tests.component.containerd import groups
+
 _ID = re.compile(r"[0-9a-f]{64}")
 _KEPT_IN_RUN = frozenset({"c", "exits", "rt", "t"})
 _KEPT_IN_STATE = frozenset({"lock", "boot", "containers", "seccomp", "volumes"})
@@ -145,26 +146,17 @@ def _records(places: Places, seen: Seen) -> None:
 
 
 def _groups(places: Places, seen: Seen) -> None:
-    for parent in CGROUPS.glob(f"*/{places.cgroup_parent}"):
-        for group in _list(parent):
-            if not group.is_dir():
-                continue
-            if not _ID.fullmatch(group.name):
-                seen.strays.append(f"cgroup {group}")
-                continue
-            parts = seen.of(group.name)
-            parts.groups.append(str(group.relative_to(CGROUPS)))
-            parts.frozen = parts.frozen or _is_frozen(group)
-            for below, _, _ in os.walk(group):
-                with contextlib.suppress(OSError):
-                    parts.members.update(map(int, Path(below, "cgroup.procs").read_text().split()))
-
-
-def _is_frozen(group: Path) -> bool:
-    for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+    for group in groups.below(places.cgroup_parent):
+        if not _ID.fullmatch(group.name):
+            seen.strays.append(f"cgroup {group}")
+            continue
+        parts = seen.of(group.name)
+        parts.groups.append(str(group.relative_to(groups.CGROUP_ROOT)))
         with contextlib.suppress(OSError):
-            return (group / name).read_text().strip() != thawed
-    return False
+            parts.frozen = groups.freezer(places.cgroup_parent, group.name) != groups.THAWED
+        for below, _, _ in os.walk(group):
+            with contextlib.suppress(OSError):
+                parts.members.update(groups.pids(Path(below)))
 
 
 def _processes(places: Places, seen: Seen) -> None:

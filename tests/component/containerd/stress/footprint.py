@@ -16,7 +16,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.component.containerd.yard import CGROUP_ROOT, Yard
+from tests.component.containerd import groups
+from tests.component.containerd.yard import Yard
 
 SETTLE_S_MAX = 10.0
 MORE_MAX: Mapping[str, int] = {"thread ": 8}
@@ -85,7 +86,9 @@ def _look(yard: Yard) -> Footprint:
     processes = set(_processes(yard, pid))
     found.update(f"process {_name(process)}" for process in processes)
     found["network namespace"] = len(set(_network_namespaces(yard, [pid, *processes])))
-    found.update(f"cgroup {group}" for group in _groups(yard.cgroup_parent))
+    found.update(
+        f"cgroup {group.relative_to(groups.CGROUP_ROOT)}" for group in groups.whole(yard.cgroup_parent)
+    )
     found.update(f"path {path}" for path in _paths(yard))
     return found
 
@@ -171,12 +174,6 @@ def _network_namespaces(yard: Yard, pids: list[int]) -> Iterator[str]:
     for held in yard.netd.directory.glob("*/ns"):
         with contextlib.suppress(OSError):
             yield f"net:[{held.stat().st_ino}]"
-
-
-def _groups(parent: str) -> Iterator[str]:
-    for top in CGROUP_ROOT.glob(f"*/{parent}"):
-        for directory, _, _ in os.walk(top):
-            yield str(Path(directory).relative_to(CGROUP_ROOT))
 
 
 def _paths(yard: Yard) -> Iterator[str]:

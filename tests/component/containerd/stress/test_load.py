@@ -8,8 +8,9 @@ import pytest
 
 from beeyard.container.v1 import container_pb2 as pb
 from beeyard.container.v1 import spec_pb2
+from tests.component.containerd import groups
 from tests.component.containerd.stress.footprint import resident_bytes
-from tests.component.containerd.yard import CGROUP_ROOT, Yard
+from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -44,8 +45,7 @@ async def test_a_fork_bomb(one: Yard) -> None:
     bomb = await one.create("sh", "-c", "f() { f | f & }; f; sleep 1000", resources=limits)
     await one.start(bomb)
     await asyncio.sleep(1)
-    (group,) = CGROUP_ROOT.glob(f"pids/{one.cgroup_parent}/{bomb}")
-    assert len((group / "cgroup.procs").read_text().split()) <= PIDS
+    assert len(groups.pids(groups.group(one.cgroup_parent, bomb))) <= PIDS
     await _lives(one, neighbour)
     await one.remove(bomb)
     await _lives(one, neighbour)

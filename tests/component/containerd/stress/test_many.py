@@ -13,9 +13,10 @@ import pytest
 from beeyard.container.v1 import container_pb2 as pb
 from services.containerd.kernel import syscalls
 from services.kit.rpc import client
+from tests.component.containerd import groups
 from tests.component.containerd.stress.footprint import footprint, grown
 from tests.component.containerd.stress.sizes import scaled
-from tests.component.containerd.yard import CGROUP_ROOT, Yard
+from tests.component.containerd.yard import Yard
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -75,7 +76,7 @@ async def test_a_thousand_creates_and_removals(one: Yard) -> None:
 async def test_what_is_left_is_seen(one: Yard) -> None:
     """The comparison can fail: one of everything is left, and all of it is named."""
     before = await footprint(one)
-    groups = CGROUP_ROOT / "pids" / one.cgroup_parent
+    left_group = groups.group(one.cgroup_parent, "left")
     with contextlib.ExitStack() as left:
         call = one.stub.WatchEvents(pb.WatchEventsRequest())
         left.callback(call.cancel)
@@ -84,8 +85,8 @@ async def test_what_is_left_is_seen(one: Yard) -> None:
         process = subprocess.Popen(["sleep", "1000"], cwd=one.run)
         left.callback(process.wait)
         left.callback(process.kill)
-        (groups / "left").mkdir()
-        left.callback((groups / "left").rmdir)
+        left_group.mkdir()
+        left.callback(left_group.rmdir)
         (one.run / "left").mkdir()
         left.callback((one.run / "left").rmdir)
         syscalls.mount("none", one.run / "left", "tmpfs", 0)
@@ -96,7 +97,7 @@ async def test_what_is_left_is_seen(one: Yard) -> None:
                 'beeyard_rpc_in_flight{kind="stream"}',
                 f"file socket unix {one.run}/containerd.sock",
                 "process sleep",
-                f"cgroup pids/{one.cgroup_parent}/left",
+                f"cgroup {left_group.relative_to(groups.CGROUP_ROOT)}",
                 f"mount {one.run}/left",
                 "path r/left",
             }:
