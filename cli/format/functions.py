@@ -131,5 +131,12 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     ),
     "urlquery": _urlquery,
 }
+TITLE_FUNCTIONS: Mapping[str, Callable[..., object]] = {
+    **FUNCTIONS,
+    **dict.fromkeys(
+        ("json", "join", "split", "upper", "lower", "title", "truncate"), lambda title, *_: title
+    ),
+}
+"""Of titles of columns, which stay as they are where values are changed."""
 LAZY: Mapping[str, bool] = {"and": False, "or": True}
 """Functions whose operands are evaluated up to the first that is as true as this, which is the result."""

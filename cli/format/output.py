@@ -66,13 +66,10 @@ def table(rows: Sequence[Mapping[str, Any]], source: str, headers: Mapping[str, 
     Raises:
         errors.Invalid: FORMAT_INVALID.
     """
-    columns = [parse_template(column) for column in source.split("\t")]
-    names = []
-    for column, text in zip(columns, source.split("\t"), strict=True):
-        fields = column.fields()
-        names.append(" ".join(headers.get(field, field.upper()) for field in fields) if fields else text)
-    lines = [names, *([render_template(column, row) for column in columns] for row in rows)]
-    return align(lines, COLUMN_MIN)
+    layout = parse_template(source)
+    lines = [layout.titles(headers).split("\t"), *(render_template(layout, row).split("\t") for row in rows)]
+    columns = max(map(len, lines))
+    return align([line + [""] * (columns - len(line)) for line in lines], COLUMN_MIN)
 
 
 def align(lines: Sequence[Sequence[str]], least: int = 0) -> str:

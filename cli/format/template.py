@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.format import syntax
-from cli.format.functions import FUNCTIONS, LAZY
+from cli.format.functions import FUNCTIONS, LAZY, TITLE_FUNCTIONS
 from cli.format.syntax import Block, Call, Field, Jump, Literal, NodeType, Operand, Pipeline, Text, Use
 from cli.format.values import NO_MAP, NO_VALUE, Nil, OpenMap, TemplateError, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["OpenMap", "Template", "TemplateError", "parse"]
 
@@ -39,7 +39,15 @@ class _Jumped(Exception):
 
 
 class _Scope(ChainMap[str, object]):
-    """Variables: declared in the innermost block, found in those around it."""
+    """Variables: declared in the innermost block, found in those around it. And what functions do."""
+
+    functions: Mapping[str, Callable[..., object]] = FUNCTIONS
+
+    def inner(self, variables: dict[str, object]) -> _Scope:
+        """Return the scope of a block, with the variables that it begins with."""
+        scope = _Scope(variables, *self.maps)
+        scope.functions = self.functions
+        return scope
 
     def assign(self, name: str, value: object) -> None:
         """Change a variable where it was declared."""
@@ -63,14 +71,20 @@ class Template:
         except RecursionError:
             raise TemplateError("templates and blocks are nested too deep") from None
 
-    def fields(self) -> list[str]:
-        """First names of the fields of the dot, in order: the columns of a table."""
-        found: list[str] = []
-        for node in self.parsed.nodes:
-            for name in _fields(node):
-                if name not in found:
-                    found.append(name)
-        return found
+    def titles(self, headers: Mapping[str, str]) -> str:
+        """Expand it over the titles of its fields; one without is called as the field, in capitals.
+
+        What only values can be expanded over gives the titles of the fields alone.
+        """
+        fields = list(dict.fromkeys(name for node in self.parsed.nodes for name in _fields(node)))
+        row: dict[str, object] = {name: headers.get(name, name.upper()) for name in fields}
+        if "Label" in row:
+            row["Label"] = lambda name: name
+        scope = _top(row, TITLE_FUNCTIONS)
+        try:
+            return "".join(_Renderer(self.parsed.definitions).render(self.parsed.nodes, row, scope))
+        except (TemplateError, RecursionError):
+            return "\t".join(headers.get(name, name.upper()) for name in fields)
 
 
 def parse(source: str) -> Template:
@@ -78,8 +92,10 @@ def parse(source: str) -> Template:
     return Template(syntax.parse(source))
 
 
-def _top(value: object) -> _Scope:
-    return _Scope({"$": value})
+def _top(value: object, functions: Mapping[str, Callable[..., object]] = FUNCTIONS) -> _Scope:
+    scope = _Scope({"$": value})
+    scope.functions = functions
+    return scope
 
 
 def _fields(node: NodeType | Operand) -> Iterator[str]:
@@ -137,7 +153,7 @@ class _Renderer:
             raise TemplateError(f"templates use each other more than {USES_MAX} deep")
         given = _evaluate(use.pipeline, dot, scope) if use.pipeline is not None else NO_VALUE
         self._depth += 1
-        yield from self.render(self._definitions[use.name], given, _top(given))
+        yield from self.render(self._definitions[use.name], given, _top(given, scope.functions))
         self._depth -= 1
 
     def _block(self, block: Block, dot: object, scope: _Scope) -> Iterator[str]:
@@ -145,7 +161,7 @@ class _Renderer:
         if block.kind == "range":
             yield from self._range(block, value, dot, scope)
             return
-        inner = _Scope(dict.fromkeys(block.pipeline.variables, value), *scope.maps)
+        inner = scope.inner(dict.fromkeys(block.pipeline.variables, value))
         if value:
             yield from self.render(block.body, value if block.kind == "with" else dot, inner)
         else:
@@ -156,7 +172,7 @@ class _Renderer:
         items = _items(value)
         for key, item in items:
             pair = {names[0]: key, names[1]: item} if len(names) == 2 else dict.fromkeys(names, item)
-            inner = _Scope({} if block.pipeline.assigns else pair, *scope.maps)
+            inner = scope.inner({} if block.pipeline.assigns else pair)
             for name in pair if block.pipeline.assigns else ():
                 scope.assign(name, pair[name])
             try:
@@ -165,7 +181,7 @@ class _Renderer:
                 if jumped.kind == "break":
                     break
         if not items:
-            yield from self.render(block.otherwise, dot, scope.new_child())
+            yield from self.render(block.otherwise, dot, scope.inner({}))
 
 
 def _items(value: object) -> list[tuple[object, object]]:
@@ -201,7 +217,7 @@ def _lazy(call: Call, piped: tuple[object, ...], dot: object, scope: _Scope) -> 
 
 def _call(call: Call, piped: tuple[object, ...], dot: object, scope: _Scope) -> object:
     operands = [*(_operand(operand, dot, scope) for operand in call.operands), *piped]
-    function = FUNCTIONS.get(call.name) or operands.pop(0)
+    function = scope.functions.get(call.name) or operands.pop(0)
     if not callable(function):
         if operands:
             raise TemplateError(f"{show(function)[:40]!r} is a value, no function")

@@ -95,7 +95,11 @@ def show(value: object) -> str:
         case Struct() | Sparse():
             return "{" + " ".join(show(item) for item in value.values()) + "}"
         case dict():
-            return "map[" + " ".join(f"{key}:{show(item)}" for key, item in sorted(value.items())) + "]"
+            return (
+                "map["
+                + " ".join(f"{key}:{show(item)}" for key, item in sorted(value.items()) if not callable(item))
+                + "]"
+            )
         case list() | tuple():
             return "[" + " ".join(show(item) for item in value) + "]"
         case _:

@@ -83,12 +83,19 @@ def test_says_what_is_wrong(source: str, complaint: str) -> None:
         template.parse(source).render(VALUE)
 
 
-def test_names_the_columns_of_a_table() -> None:
-    assert template.parse("{{.ID}}\t{{upper .Names}}\t{{if .Size}}{{.ID}}{{end}}").fields() == [
-        "ID",
-        "Names",
-        "Size",
-    ]
+@pytest.mark.parametrize(
+    ("source", "titles"),
+    [
+        ("{{.ID}}\t{{upper .Names}}\t{{.Size}}", "ID\tNames of it\tSIZE"),
+        ("{{.Names}}: {{truncate .ID 1}}|", "Names of it: ID|"),
+        ('{{.Label "a"}}\t{{json .ID}}', "a\tID"),
+        ('{{.ID}}\t{{if eq .Names "web"}}up{{else}}down{{end}}', "ID\tdown"),
+        ("{{range .Names}}{{.}}\t{{end}}{{.ID}}", "Names of it\tID"),
+        ("plain", "plain"),
+    ],
+)
+def test_names_the_columns_of_a_table(source: str, titles: str) -> None:
+    assert template.parse(source).titles({"Names": "Names of it"}) == titles
 
 
 @given(st.text(alphabet='{}.|()$:="`- aIDif rangeendjson1\t', max_size=60))
