@@ -175,5 +175,7 @@ def file_entries(path: str, option: str) -> list[str]:
             raise invalid(f"{option} {path}: line {number} has no name: {entry!r}")
         if any(character.isspace() for character in name):
             raise invalid(f"{option} {path}: line {number}: the name {name!r} contains whitespace")
+        if "\0" in entry:
+            raise invalid(f"{option} {path}: line {number}: the value of {name!r} holds a NUL byte")
         entries.append(entry)
     return entries

@@ -314,6 +314,12 @@ def test_streams(line: str, detach: bool, expected: tuple[bool, bool, bool]) -> 
     assert tuple(container.streams(given(run, f"{line} img"), detach=detach)) == expected
 
 
+def test_a_file_of_variables_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"A=1\nB=x\0y\n")
+    with pytest.raises(errors.Invalid, match=r"env: line 2: the value of 'B' holds a NUL byte"):
+        run_spec(f"--env-file {tmp_path}/env img")
+
+
 def test_streams_that_cannot_be() -> None:
     with pytest.raises(errors.Invalid, match="valid streams"):
         container.streams(given(run, "-a stdfoo img"), detach=False)
