@@ -21,6 +21,7 @@ from cli.command import (
     with_session,
 )
 from cli.format import output
+from cli.natural_order import natural
 from cli.specs import network as specs
 from cli.specs import values
 from cli.specs.options import Whole, add, many, switch, text
@@ -96,7 +97,7 @@ def ls(session: Session, filters: tuple[str, ...], style: str, *, no_trunc: bool
         if network.spec.annotations.name not in known
     ]
     output.print_rows(
-        sorted(rows, key=lambda row: row["Name"]),
+        sorted(rows, key=lambda row: natural(row["Name"])),
         style=style,
         default=view.DEFAULT,
         headers=view.HEADERS,

@@ -20,6 +20,7 @@ from cli.command import (
 )
 from cli.errors import invalid
 from cli.format import output
+from cli.natural_order import natural
 from cli.specs import values
 from cli.specs.options import add, many, text
 from cli.views import volume as view
@@ -110,7 +111,10 @@ def ls(session: Session, filters: tuple[str, ...], style: str, *, cluster: bool,
     if cluster:
         raise invalid("--cluster is not supported: cluster volumes (CSI) are not offered")
     output.print_rows(
-        [view.row(volume) for volume in pages(session, parse_filters(filters))],
+        sorted(
+            (view.row(volume) for volume in pages(session, parse_filters(filters))),
+            key=lambda row: natural(row["Name"]),
+        ),
         style=style,
         default=view.DEFAULT,
         headers=view.HEADERS,

@@ -199,6 +199,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
         self, request: pb.ListContainersRequest, context: Context
     ) -> pb.ListContainersResponse:
         wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
+        filters.check(wanted)
         everything = request.all or request.last or "status" in wanted
         chosen = [
             actor
@@ -230,6 +231,7 @@ class ContainerService(container_pb2_grpc.ContainerServiceServicer):
     ) -> pb.PruneContainersResponse:
         wanted = filters.from_lists((key, value.values) for key, value in request.filters.items())
         now = self._clock.now()
+        filters.check_prune(wanted, now)
         response = pb.PruneContainersResponse()
         for actor in self._engine.all():
             if actor.status.state in _PRUNED and filters.matches_prune(actor.record, wanted, now):

@@ -1,11 +1,12 @@
 """Docker's filters of `ps` and `prune`. Pure.
 
-The values of one key are alternatives, different keys all have to hold; a key that is not known is an error, never
-ignored.
+The values of one key are alternatives, but for labels, which all have to be there; different keys all have to hold. A
+key that is not known is an error, never ignored.
 """
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,35 @@ if TYPE_CHECKING:
 
 PORT_DIGITS_MAX = 5
 _STATUSES = frozenset(state.value for state in State)
+_PRUNED = ("label", "label!", "until")
+
+
+def check(filters: Iterable[str]) -> None:
+    """Refuse filters of `ps` that are not known, also where there is no container to try them on.
+
+    Raises:
+        errors.Invalid: Unknown key (FILTER_INVALID).
+    """
+    for key in filters:
+        if key not in _CHECKS:
+            raise _invalid(f"unknown filter {key!r}; there are {', '.join(sorted(_CHECKS))}")
+
+
+def check_prune(filters: Mapping[str, tuple[str, ...]], now: datetime) -> None:
+    """Refuse filters of a prune that are not known, also where there is nothing to prune.
+
+    Raises:
+        errors.Invalid: Unknown key, or `until` is no moment (FILTER_INVALID).
+    """
+    for key in filters:
+        if key not in _PRUNED:
+            raise _invalid(f"unknown filter {key!r}; there are {', '.join(_PRUNED)}")
+    for value in filters.get("until", ()):
+        _moment(value, now)
 
 
 def matches(record: Record, filters: Mapping[str, tuple[str, ...]], find: Callable[[str], Record]) -> bool:
-    """Return whether a container is among those that the filters of `ps` ask for.
+    """Return whether a container is among those that the filters of `ps`, which are checked, ask for.
 
     Args:
         record: The container.
@@ -34,19 +60,17 @@ def matches(record: Record, filters: Mapping[str, tuple[str, ...]], find: Callab
         find: Returns the container that `before` and `since` name.
 
     Raises:
-        errors.Invalid: Unknown key or value (FILTER_INVALID).
+        errors.Invalid: Unknown value (FILTER_INVALID).
     """
     for key, values in filters.items():
-        check = _CHECKS.get(key)
-        if check is None:
-            raise _invalid(f"unknown filter {key!r}; there are {', '.join(sorted(_CHECKS))}")
-        if not any(check(record, value, find) for value in values):
+        of_these = all if key == "label" else any  # as docker: several labels all have to be there
+        if not of_these(_CHECKS[key](record, value, find) for value in values):
             return False
     return True
 
 
 def matches_prune(record: Record, filters: Mapping[str, tuple[str, ...]], now: datetime) -> bool:
-    """Return whether a stopped container is among those that a prune with these filters removes."""
+    """Return whether a stopped container is among those that a prune with these filters, checked, removes."""
     labels = resolve.labels(record.spec, record.image)
     for key, values in filters.items():
         match key:
@@ -57,7 +81,7 @@ def matches_prune(record: Record, filters: Mapping[str, tuple[str, ...]], now: d
             case "until":
                 fits = all(record.created_at < _moment(value, now) for value in values)
             case _:
-                raise _invalid(f"unknown filter {key!r}; there are label, label!, until")
+                fits = False
         if not fits:
             return False
     return True
@@ -86,7 +110,13 @@ def _exited(record: Record, value: str, _find: object) -> bool:
 
 
 def _expose(record: Record, value: str, _find: object) -> bool:
-    exposed = {*record.image.exposed_ports, *record.spec.network.expose}
+    network = record.spec.network
+    published = (
+        f"{port}/{binding.protocol or 'tcp'}"
+        for binding in network.ports
+        for port in range(binding.container_port, max(binding.container_port, binding.container_port_end) + 1)
+    )
+    exposed = itertools.chain(record.image.exposed_ports, network.expose, published)
     return any(_in_ports(entry, value) for entry in exposed)
 
 

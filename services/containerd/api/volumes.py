@@ -47,6 +47,7 @@ class VolumeService(volume_pb2_grpc.VolumeServiceServicer):
 
     async def ListVolumes(self, request: pb.ListVolumesRequest, context: Context) -> pb.ListVolumesResponse:
         wanted = from_lists((key, value.values) for key, value in request.filters.items())
+        filters.check(wanted)
         counts = self._volumes.counts()
         chosen = [
             volume
@@ -80,6 +81,7 @@ class VolumeService(volume_pb2_grpc.VolumeServiceServicer):
         wanted = from_lists((key, value.values) for key, value in request.filters.items())
         if request.all:
             wanted["all"] = ("true",)
+        filters.check_prune(wanted)
         response = pb.PruneVolumesResponse()
         for volume in self._volumes.prunable(wanted):
             size_bytes = await self._volumes.size_bytes(volume.name)

@@ -257,6 +257,8 @@ def record(name: str = "web", **fields: Any) -> Record:
         ("publish", "8000-8100/tcp", True),
         ("publish", "80/udp", False),
         ("expose", "90", True),
+        ("expose", "80/tcp", True),  # what is published is exposed
+        ("expose", "8080", False),
         ("health", "none", True),
         ("is-task", "false", True),
         ("exited", "0", False),
@@ -277,8 +279,15 @@ def test_filters_combine_and_refuse() -> None:
     older, newer = record(created_at=datetime(2026, 1, 1, tzinfo=UTC)), record("new")
     assert filters.matches(older, {"before": ("new",), "name": ("nope", "web")}, find=lambda _: newer)
     assert not filters.matches(older, {"since": ("new",)}, find=lambda _: newer)
+    labelled = replace(older, spec=replace(older.spec, labels={"tier": "front", "x": ""}))
+    assert filters.matches(labelled, {"label": ("tier=front", "x")}, find=lambda _: newer)
+    assert not filters.matches(labelled, {"label": ("tier=front", "y")}, find=lambda _: newer)
+    with pytest.raises(errors.Invalid):
+        filters.check({"colour": ("red",)})
+    for bad_of_prune in ({"colour": ("red",)}, {"until": ("x",)}):
+        with pytest.raises(errors.Invalid):
+            filters.check_prune(bad_of_prune, NOW)
     for bad in (
-        {"colour": ("red",)},
         {"status": ("flying",)},
         {"name": ("(",)},
         {"exited": ("x",)},

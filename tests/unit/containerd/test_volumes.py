@@ -110,6 +110,8 @@ def test_filters() -> None:
     for given_filters, used, expected in (
         ({"name": ("at",)}, False, True),
         ({"name": ("x", "da")}, False, True),
+        ({"name": ("^da.a$",)}, False, True),
+        ({"name": ("^at",)}, False, False),
         ({"label": ("tier", "tier=db")}, False, True),
         ({"label": ("tier", "other")}, False, False),
         ({"dangling": ("1",)}, True, False),
@@ -120,11 +122,12 @@ def test_filters() -> None:
     assert not filters.matches_prune(DATA, {})
     assert filters.matches_prune(DATA, {"all": ("true",)})
     assert filters.matches_prune(replace(DATA, anonymous=True), {"label!": ("x",)})
-    for bad in ({"dangling": ("perhaps",)}, {"color": ("red",)}):
+    for bad in ({"dangling": ("perhaps",)}, {"color": ("red",)}, {"name": ("a[",)}):
         with pytest.raises(errors.Invalid):
-            filters.matches(DATA, bad, used=False)
-    with pytest.raises(errors.Invalid):
-        filters.matches_prune(DATA, {"until": ("1h",)})
+            filters.check(bad)
+    for bad in ({"until": ("1h",)}, {"all": ("perhaps",)}):
+        with pytest.raises(errors.Invalid):
+            filters.check_prune(bad)
 
 
 def test_a_tree_deeper_than_any_path_goes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.kit import errors
+from services.kit.pattern import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +20,36 @@ _TRUE, _FALSE = (
     frozenset({"0", "false", "f", "False", "FALSE", "F"}),
 )
 
+_LISTED = ("dangling", "driver", "label", "name")
+_PRUNED = ("all", "label", "label!")
 
-def matches(volume: Volume, filters: Mapping[str, tuple[str, ...]], *, used: bool) -> bool:
-    """Return whether a volume is among those that a list with these filters shows.
+
+def check(filters: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse filters of a list that are not known, also where there is no volume to try them on.
 
     Raises:
         errors.Invalid: Unknown key or value (FILTER_INVALID).
     """
+    _check_keys(filters, _LISTED)
+    for value in filters.get("dangling", ()):
+        _flag(value, "dangling")
+    for value in filters.get("name", ()):
+        _named("", value)
+
+
+def check_prune(filters: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse filters of a prune that are not known, also where there is nothing to prune.
+
+    Raises:
+        errors.Invalid: Unknown key or value (FILTER_INVALID).
+    """
+    _check_keys(filters, _PRUNED)
+    for value in filters.get("all", ()):
+        _flag(value, "all")
+
+
+def matches(volume: Volume, filters: Mapping[str, tuple[str, ...]], *, used: bool) -> bool:
+    """Return whether a volume is among those that a list with these filters, which are checked, shows."""
     for key, values in filters.items():
         match key:
             case "dangling":
@@ -35,20 +59,16 @@ def matches(volume: Volume, filters: Mapping[str, tuple[str, ...]], *, used: boo
             case "label":
                 fits = all(_has_label(volume.labels, value) for value in values)
             case "name":
-                fits = any(value in volume.name for value in values)
+                fits = any(_named(volume.name, value) for value in values)
             case _:
-                raise _invalid(f"invalid filter {key!r}; there are dangling, driver, label, name")
+                fits = False
         if not fits:
             return False
     return True
 
 
 def matches_prune(volume: Volume, filters: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether an unused volume is among those that a prune with these filters removes.
-
-    Raises:
-        errors.Invalid: Unknown key or value (FILTER_INVALID).
-    """
+    """Return whether an unused volume is among those that a prune with these filters, which are checked, removes."""
     named_too = False
     for key, values in filters.items():
         match key:
@@ -60,10 +80,23 @@ def matches_prune(volume: Volume, filters: Mapping[str, tuple[str, ...]]) -> boo
             case "label!":
                 fits = not any(_has_label(volume.labels, value) for value in values)
             case _:
-                raise _invalid(f"invalid filter {key!r}; there are all, label, label!")
+                fits = False
         if not fits:
             return False
     return volume.anonymous or named_too
+
+
+def _check_keys(filters: Mapping[str, tuple[str, ...]], known: tuple[str, ...]) -> None:
+    for key in filters:
+        if key not in known:
+            raise _invalid(f"invalid filter {key!r}; there are {', '.join(known)}")
+
+
+def _named(name: str, value: str) -> bool:
+    try:
+        return compiled(value).found_in(name)
+    except errors.Invalid as exc:
+        raise _invalid(exc.message) from None
 
 
 def _flag(text: str, key: str) -> bool:
