@@ -79,6 +79,9 @@ def _own_oom_score_adj() -> int:
 
 def _swap_limit(hierarchies: Hierarchies) -> bool:
     if hierarchies.version == 2:
-        return True  # memory.swap.max is part of the controller
+        # Part of the controller, unless the kernel has no swap at all; the root group has neither file.
+        root = hierarchies.unified
+        groups = [] if root is None else [path.parent for path in root.glob("*/memory.max")]
+        return not groups or any((group / "memory.swap.max").exists() for group in groups)
     memory = hierarchies.v1.get("memory")
     return memory is not None and (memory / "memory.memsw.limit_in_bytes").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.containerd import hostfacts
 from services.containerd.cgroups import attach_speed, hierarchy, parse, read
 from services.containerd.cgroups.control import Control
 from services.containerd.cgroups.hierarchy import Hierarchies
@@ -78,6 +79,16 @@ def test_quick_attach_keeps_the_other_options() -> None:
     assert (hybrid.target, hybrid.options) == ("/sys/fs/cgroup/unified", "nsdelegate,favordynmods")
     assert attach_speed.plan(mountinfo.parse(PURE.replace("nsdelegate", "favordynmods"))) is None
     assert attach_speed.plan(()) is None
+
+
+def test_a_kernel_without_swap_limits_memory_alone(tmp_path: Path) -> None:
+    hierarchies = Hierarchies(unified=tmp_path)
+    assert hostfacts.read(hierarchies).swap_limit, "no group says otherwise"
+    (tmp_path / "system.slice").mkdir()
+    (tmp_path / "system.slice/memory.max").touch()
+    assert not hostfacts.read(hierarchies).swap_limit
+    (tmp_path / "system.slice/memory.swap.max").touch()
+    assert hostfacts.read(hierarchies).swap_limit
 
 
 @pytest.fixture
