@@ -430,7 +430,8 @@ class ContainerServiceServicer:
 
     def CheckpointContainer(self, request, context):
         """CheckpointContainer writes its processes' state. CHECKPOINT_UNSUPPORTED with CRIU's reason where the machine cannot,
-        CHECKPOINT_EXISTS, CHECKPOINT_FAILED with the runtime's message: the container then runs on.
+        CHECKPOINT_EXISTS, CHECKPOINT_WOULD_GO if it is removed with the container that it ends, CHECKPOINT_FAILED with the
+        runtime's message: the container then runs on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

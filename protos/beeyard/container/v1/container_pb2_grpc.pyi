@@ -98,7 +98,8 @@ class ContainerServiceStub:
     """DiffContainer lists the paths that differ from its image."""
     CheckpointContainer: aio.UnaryUnaryMultiCallable[container_pb2.CheckpointContainerRequest, container_pb2.CheckpointContainerResponse]
     """CheckpointContainer writes its processes' state. CHECKPOINT_UNSUPPORTED with CRIU's reason where the machine cannot,
-    CHECKPOINT_EXISTS, CHECKPOINT_FAILED with the runtime's message: the container then runs on.
+    CHECKPOINT_EXISTS, CHECKPOINT_WOULD_GO if it is removed with the container that it ends, CHECKPOINT_FAILED with the
+    runtime's message: the container then runs on.
     """
     RestoreContainer: aio.UnaryUnaryMultiCallable[container_pb2.RestoreContainerRequest, container_pb2.RestoreContainerResponse]
     """RestoreContainer starts it from a checkpoint. CHECKPOINT_NOT_FOUND, CONTAINER_RUNNING, START_FAILED."""
@@ -369,7 +370,8 @@ class ContainerServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[container_pb2.CheckpointContainerRequest, abc.Awaitable[container_pb2.CheckpointContainerResponse]],
     ) -> abc.Awaitable[container_pb2.CheckpointContainerResponse]:
         """CheckpointContainer writes its processes' state. CHECKPOINT_UNSUPPORTED with CRIU's reason where the machine cannot,
-        CHECKPOINT_EXISTS, CHECKPOINT_FAILED with the runtime's message: the container then runs on.
+        CHECKPOINT_EXISTS, CHECKPOINT_WOULD_GO if it is removed with the container that it ends, CHECKPOINT_FAILED with the
+        runtime's message: the container then runs on.
         """
 
     @abc_1.abstractmethod
