@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 
 import pytest
@@ -366,3 +367,21 @@ def test_an_export_is_read_in_any_pieces(messages: list[bytes], step: int) -> No
 def test_an_export_without_an_end_is_refused() -> None:
     with pytest.raises(errors.Internal, match="no export"):
         ExportParser().feed(b"MESSAGE\n" + b"\xff" * 8)
+
+
+def test_a_tail_reads_what_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "ctr.log"
+    path.write_bytes(line(1) * 50_000)
+    read_bytes = 0
+
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal read_bytes
+            data = super().read(-1 if size is None else size) or b""
+            read_bytes += len(data)
+            return data
+
+    with Counted(path) as file:
+        offset, found = files.tail_offset(file, 10)
+    assert (offset, found) == (len(line(1)) * 49_990, 10)
+    assert read_bytes <= 64 << 10
