@@ -12,6 +12,7 @@ from services.containerd.lifecycle import faults
 from services.containerd.lifecycle.bring_up import cgroup_path
 from services.containerd.model.events import Action
 from services.containerd.model.status import State
+from services.containerd.neighbours import committed
 from services.containerd.neighbours.images import owner_ids
 from services.containerd.rootfs import mount_points
 from services.kit import errors, log
@@ -64,6 +65,7 @@ class Layers:
             changes=request.changes,
             mount_points=mount_points.of(actor.record),
             owner_ids=owner_ids(actor.record.status.ids),
+            ran=committed.configuration(actor.record.spec, actor.record.image),
         )
         if actor.status.state is State.RUNNING and not request.no_pause:
             async with self._held_still(actor):

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from beeyard.image.v1 import image_pb2, snapshot_pb2
 from services.imaged.layers.changes import ChangeKind
 from services.imaged.model import config as configs
+from services.imaged.model.config import Healthcheck, RunConfig
 from services.imaged.snapshots.ports import Kind
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from services.imaged.images.progress import Step
     from services.imaged.images.view import ImageView
-    from services.imaged.model.config import Healthcheck, RunConfig
     from services.imaged.snapshots.ports import Mount, PathChange, Snapshot
     from services.kit.events import Event
 
@@ -97,6 +97,34 @@ def run_config(run: RunConfig) -> image_pb2.ImageConfig:
         healthcheck=_healthcheck(run.healthcheck),
         shell=run.shell,
         on_build=run.on_build,
+    )
+
+
+def run_from_pb(message: image_pb2.ImageConfig) -> RunConfig:
+    """Return the run configuration that a message holds."""
+    health = message.healthcheck
+    return RunConfig(
+        user=message.user,
+        exposed_ports=tuple(message.exposed_ports),
+        env=tuple(message.env),
+        entrypoint=tuple(message.entrypoint),
+        cmd=tuple(message.cmd),
+        volumes=tuple(message.volumes),
+        working_dir=message.working_dir,
+        labels=dict(message.labels),
+        stop_signal=message.stop_signal,
+        healthcheck=Healthcheck(
+            test=tuple(health.test),
+            interval_ms=health.interval_ms,
+            timeout_ms=health.timeout_ms,
+            start_period_ms=health.start_period_ms,
+            start_interval_ms=health.start_interval_ms,
+            retries=health.retries,
+        )
+        if message.HasField("healthcheck")
+        else None,
+        shell=tuple(message.shell),
+        on_build=tuple(message.on_build),
     )
 
 

@@ -131,6 +131,7 @@ class SnapshotApi(snapshot_pb2_grpc.SnapshotServiceServicer):
                 message=request.message,
                 changes=tuple(request.changes),
                 mount_points=tuple(request.mount_points),
+                ran=convert.run_from_pb(request.ran) if request.HasField("ran") else None,
                 ids=_ids(request.owner_ids),
             )
         )

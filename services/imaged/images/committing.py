@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from services.imaged.images.documents import Documents
     from services.imaged.images.events import ImageEvents
     from services.imaged.images.landing import Landing
+    from services.imaged.model.config import RunConfig
     from services.imaged.model.platform import Platform
     from services.imaged.model.reference import Reference
     from services.imaged.snapshots.ports import Snapshot, Snapshots
@@ -47,6 +48,8 @@ class CommitSpec:
     changes: Sequence[str] = field(default_factory=tuple)
     mount_points: Sequence[str] = field(default_factory=tuple)
     """What is there only to mount on stays out of the image."""
+    ran: RunConfig | None = None
+    """What the container was started with; None is what its image says."""
     ids: IdMap = IDENTITY
     """Of the user namespace that the container had; the image has the container's own."""
 
@@ -88,14 +91,20 @@ class Committer:
                 f"snapshot {spec.key} is not a writable one", reason="SNAPSHOT_NOT_ACTIVE"
             )
         base, layers = await self._base(snapshot)
-        run = change.apply_all(base.run, spec.changes)
+        ran = spec.ran and replace(spec.ran, shell=base.run.shell, on_build=base.run.on_build)
+        run = change.apply_all(ran or base.run, spec.changes)
         staged = Staged()
         try:
             ingest = staged.stack.enter_context(self._ingests.begin())
             layer = await self._export(spec, ingest)
             staged.by_digest[layer.digest] = StagedFile(layer.digest, layer.size_bytes, b"", None, ingest)
             created = configs.render_time(self._clock.now())
-            step = HistoryStep(created=created, author=spec.author, comment=spec.message)
+            step = HistoryStep(
+                created=created,
+                created_by=" ".join((*ran.entrypoint, *ran.cmd)) if ran else "",
+                author=spec.author,
+                comment=spec.message,
+            )
             config = replace(
                 base,
                 created=created,

@@ -215,7 +215,12 @@ async def test_history_shows_each_step(daemon: Daemon) -> None:
     made = await daemon.import_(ROOTFS, "web:1")
     await daemon.prepare("c", "web:1")
     commit = snapshot_pb2.CommitImageRequest(
-        key="c", reference="web:2", message="more", changes=["USER 7"], author="me"
+        key="c",
+        reference="web:2",
+        message="more",
+        changes=["USER 7", "ENV C=$A"],
+        author="me",
+        ran=image_pb2.ImageConfig(cmd=["sh", "-c", "true"], env=["A=b"], user="6"),
     )
     await client.call(daemon.snapshots.CommitImage(commit))
     request = image_pb2.GetImageHistoryRequest(reference="web:2")
@@ -227,6 +232,8 @@ async def test_history_shows_each_step(daemon: Daemon) -> None:
     assert list(entries[0].tags) == ["web:2"]
     image = await daemon.get("web:2")
     assert (image.config.user, image.author, len(image.diff_ids)) == ("7", "me", 2)
+    assert (list(image.config.env), list(image.config.cmd)) == (["A=b", "C=b"], ["sh", "-c", "true"])
+    assert entries[0].created_by == "sh -c true"
     assert image.id != made.image_id
 
 

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from beeyard.image.v1 import image_pb2 as beeyard_dot_image_dot_v1_dot_image__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x65\x65yard/image/v1/snapshot.proto\x12\x10\x62\x65\x65yard.image.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"o\n\x05Mount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07options\x18\x03 \x03(\t\x12\x12\n\nlower_dirs\x18\x04 \x03(\t\x12\x11\n\tupper_dir\x18\x05 \x01(\t\x12\x10\n\x08work_dir\x18\x06 \x01(\t\"\xe0\x01\n\x16PrepareSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x05image\x18\x02 \x01(\tH\x00\x12\x16\n\x0csnapshot_key\x18\x03 \x01(\tH\x00\x12\x44\n\x06labels\x18\x04 \x03(\x0b\x32\x34.beeyard.image.v1.PrepareSnapshotRequest.LabelsEntry\x12\x11\n\tread_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06parent\"T\n\x17PrepareSnapshotResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.beeyard.image.v1.Mount\x12\x10\n\x08image_id\x18\x02 \x01(\t\"\x1f\n\x10GetMountsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"<\n\x11GetMountsResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.beeyard.image.v1.Mount\";\n\x15\x43ommitSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x15\n\rcommitted_key\x18\x02 \x01(\t\"\x18\n\x16\x43ommitSnapshotResponse\"$\n\x15RemoveSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x18\n\x16RemoveSnapshotResponse\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListSnapshotsResponse\x12-\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1a.beeyard.image.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x02\n\x08Snapshot\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nparent_key\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.beeyard.image.v1.SnapshotKind\x12\x10\n\x08image_id\x18\x04 \x01(\t\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.beeyard.image.v1.Snapshot.LabelsEntry\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x08OwnerIds\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\r\"g\n\x13\x44iffSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x14\n\x0cmount_points\x18\x02 \x03(\t\x12-\n\towner_ids\x18\x03 \x01(\x0b\x32\x1a.beeyard.image.v1.OwnerIds\"E\n\x14\x44iffSnapshotResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.beeyard.image.v1.PathChange\"F\n\nPathChange\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.beeyard.image.v1.ChangeKind\x12\x0c\n\x04path\x18\x02 \x01(\t\" \n\x11\x45xportDiffRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"#\n\x12\x45xportDiffResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xab\x01\n\x12\x43ommitImageRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x05 \x03(\t\x12\x14\n\x0cmount_points\x18\x06 \x03(\t\x12-\n\towner_ids\x18\x07 \x01(\x0b\x32\x1a.beeyard.image.v1.OwnerIds\"@\n\x13\x43ommitImageResponse\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\"\x1e\n\x0fGetUsageRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\";\n\x10GetUsageResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x13\n\x0binode_count\x18\x02 \x01(\x04*|\n\x0cSnapshotKind\x12\x1d\n\x19SNAPSHOT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14SNAPSHOT_KIND_ACTIVE\x10\x01\x12\x1b\n\x17SNAPSHOT_KIND_COMMITTED\x10\x02\x12\x16\n\x12SNAPSHOT_KIND_VIEW\x10\x03*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x01\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x32\xe6\x06\n\x0fSnapshotService\x12\x66\n\x0fPrepareSnapshot\x12(.beeyard.image.v1.PrepareSnapshotRequest\x1a).beeyard.image.v1.PrepareSnapshotResponse\x12T\n\tGetMounts\x12\".beeyard.image.v1.GetMountsRequest\x1a#.beeyard.image.v1.GetMountsResponse\x12\x63\n\x0e\x43ommitSnapshot\x12\'.beeyard.image.v1.CommitSnapshotRequest\x1a(.beeyard.image.v1.CommitSnapshotResponse\x12\x63\n\x0eRemoveSnapshot\x12\'.beeyard.image.v1.RemoveSnapshotRequest\x1a(.beeyard.image.v1.RemoveSnapshotResponse\x12`\n\rListSnapshots\x12&.beeyard.image.v1.ListSnapshotsRequest\x1a\'.beeyard.image.v1.ListSnapshotsResponse\x12_\n\x0c\x44iffSnapshot\x12%.beeyard.image.v1.DiffSnapshotRequest\x1a&.beeyard.image.v1.DiffSnapshotResponse0\x01\x12Y\n\nExportDiff\x12#.beeyard.image.v1.ExportDiffRequest\x1a$.beeyard.image.v1.ExportDiffResponse0\x01\x12Z\n\x0b\x43ommitImage\x12$.beeyard.image.v1.CommitImageRequest\x1a%.beeyard.image.v1.CommitImageResponse\x12Q\n\x08GetUsage\x12!.beeyard.image.v1.GetUsageRequest\x1a\".beeyard.image.v1.GetUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x65\x65yard/image/v1/snapshot.proto\x12\x10\x62\x65\x65yard.image.v1\x1a\x1c\x62\x65\x65yard/image/v1/image.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"o\n\x05Mount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07options\x18\x03 \x03(\t\x12\x12\n\nlower_dirs\x18\x04 \x03(\t\x12\x11\n\tupper_dir\x18\x05 \x01(\t\x12\x10\n\x08work_dir\x18\x06 \x01(\t\"\xe0\x01\n\x16PrepareSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x05image\x18\x02 \x01(\tH\x00\x12\x16\n\x0csnapshot_key\x18\x03 \x01(\tH\x00\x12\x44\n\x06labels\x18\x04 \x03(\x0b\x32\x34.beeyard.image.v1.PrepareSnapshotRequest.LabelsEntry\x12\x11\n\tread_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06parent\"T\n\x17PrepareSnapshotResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.beeyard.image.v1.Mount\x12\x10\n\x08image_id\x18\x02 \x01(\t\"\x1f\n\x10GetMountsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"<\n\x11GetMountsResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.beeyard.image.v1.Mount\";\n\x15\x43ommitSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x15\n\rcommitted_key\x18\x02 \x01(\t\"\x18\n\x16\x43ommitSnapshotResponse\"$\n\x15RemoveSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x18\n\x16RemoveSnapshotResponse\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListSnapshotsResponse\x12-\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1a.beeyard.image.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x02\n\x08Snapshot\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nparent_key\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.beeyard.image.v1.SnapshotKind\x12\x10\n\x08image_id\x18\x04 \x01(\t\x12\x36\n\x06labels\x18\x05 \x03(\x0b\x32&.beeyard.image.v1.Snapshot.LabelsEntry\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x08OwnerIds\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\r\"g\n\x13\x44iffSnapshotRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x14\n\x0cmount_points\x18\x02 \x03(\t\x12-\n\towner_ids\x18\x03 \x01(\x0b\x32\x1a.beeyard.image.v1.OwnerIds\"E\n\x14\x44iffSnapshotResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.beeyard.image.v1.PathChange\"F\n\nPathChange\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.beeyard.image.v1.ChangeKind\x12\x0c\n\x04path\x18\x02 \x01(\t\" \n\x11\x45xportDiffRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"#\n\x12\x45xportDiffResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xd7\x01\n\x12\x43ommitImageRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x05 \x03(\t\x12\x14\n\x0cmount_points\x18\x06 \x03(\t\x12-\n\towner_ids\x18\x07 \x01(\x0b\x32\x1a.beeyard.image.v1.OwnerIds\x12*\n\x03ran\x18\x08 \x01(\x0b\x32\x1d.beeyard.image.v1.ImageConfig\"@\n\x13\x43ommitImageResponse\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\"\x1e\n\x0fGetUsageRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\";\n\x10GetUsageResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x13\n\x0binode_count\x18\x02 \x01(\x04*|\n\x0cSnapshotKind\x12\x1d\n\x19SNAPSHOT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14SNAPSHOT_KIND_ACTIVE\x10\x01\x12\x1b\n\x17SNAPSHOT_KIND_COMMITTED\x10\x02\x12\x16\n\x12SNAPSHOT_KIND_VIEW\x10\x03*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x01\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x32\xe6\x06\n\x0fSnapshotService\x12\x66\n\x0fPrepareSnapshot\x12(.beeyard.image.v1.PrepareSnapshotRequest\x1a).beeyard.image.v1.PrepareSnapshotResponse\x12T\n\tGetMounts\x12\".beeyard.image.v1.GetMountsRequest\x1a#.beeyard.image.v1.GetMountsResponse\x12\x63\n\x0e\x43ommitSnapshot\x12\'.beeyard.image.v1.CommitSnapshotRequest\x1a(.beeyard.image.v1.CommitSnapshotResponse\x12\x63\n\x0eRemoveSnapshot\x12\'.beeyard.image.v1.RemoveSnapshotRequest\x1a(.beeyard.image.v1.RemoveSnapshotResponse\x12`\n\rListSnapshots\x12&.beeyard.image.v1.ListSnapshotsRequest\x1a\'.beeyard.image.v1.ListSnapshotsResponse\x12_\n\x0c\x44iffSnapshot\x12%.beeyard.image.v1.DiffSnapshotRequest\x1a&.beeyard.image.v1.DiffSnapshotResponse0\x01\x12Y\n\nExportDiff\x12#.beeyard.image.v1.ExportDiffRequest\x1a$.beeyard.image.v1.ExportDiffResponse0\x01\x12Z\n\x0b\x43ommitImage\x12$.beeyard.image.v1.CommitImageRequest\x1a%.beeyard.image.v1.CommitImageResponse\x12Q\n\x08GetUsage\x12!.beeyard.image.v1.GetUsageRequest\x1a\".beeyard.image.v1.GetUsageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,58 +37,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREPARESNAPSHOTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SNAPSHOT_LABELSENTRY']._loaded_options = None
   _globals['_SNAPSHOT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SNAPSHOTKIND']._serialized_start=1872
-  _globals['_SNAPSHOTKIND']._serialized_end=1996
-  _globals['_CHANGEKIND']._serialized_start=1998
-  _globals['_CHANGEKIND']._serialized_end=2113
-  _globals['_MOUNT']._serialized_start=86
-  _globals['_MOUNT']._serialized_end=197
-  _globals['_PREPARESNAPSHOTREQUEST']._serialized_start=200
-  _globals['_PREPARESNAPSHOTREQUEST']._serialized_end=424
-  _globals['_PREPARESNAPSHOTREQUEST_LABELSENTRY']._serialized_start=369
-  _globals['_PREPARESNAPSHOTREQUEST_LABELSENTRY']._serialized_end=414
-  _globals['_PREPARESNAPSHOTRESPONSE']._serialized_start=426
-  _globals['_PREPARESNAPSHOTRESPONSE']._serialized_end=510
-  _globals['_GETMOUNTSREQUEST']._serialized_start=512
-  _globals['_GETMOUNTSREQUEST']._serialized_end=543
-  _globals['_GETMOUNTSRESPONSE']._serialized_start=545
-  _globals['_GETMOUNTSRESPONSE']._serialized_end=605
-  _globals['_COMMITSNAPSHOTREQUEST']._serialized_start=607
-  _globals['_COMMITSNAPSHOTREQUEST']._serialized_end=666
-  _globals['_COMMITSNAPSHOTRESPONSE']._serialized_start=668
-  _globals['_COMMITSNAPSHOTRESPONSE']._serialized_end=692
-  _globals['_REMOVESNAPSHOTREQUEST']._serialized_start=694
-  _globals['_REMOVESNAPSHOTREQUEST']._serialized_end=730
-  _globals['_REMOVESNAPSHOTRESPONSE']._serialized_start=732
-  _globals['_REMOVESNAPSHOTRESPONSE']._serialized_end=756
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=758
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=819
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=821
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=916
-  _globals['_SNAPSHOT']._serialized_start=919
-  _globals['_SNAPSHOT']._serialized_end=1177
-  _globals['_SNAPSHOT_LABELSENTRY']._serialized_start=369
-  _globals['_SNAPSHOT_LABELSENTRY']._serialized_end=414
-  _globals['_OWNERIDS']._serialized_start=1179
-  _globals['_OWNERIDS']._serialized_end=1218
-  _globals['_DIFFSNAPSHOTREQUEST']._serialized_start=1220
-  _globals['_DIFFSNAPSHOTREQUEST']._serialized_end=1323
-  _globals['_DIFFSNAPSHOTRESPONSE']._serialized_start=1325
-  _globals['_DIFFSNAPSHOTRESPONSE']._serialized_end=1394
-  _globals['_PATHCHANGE']._serialized_start=1396
-  _globals['_PATHCHANGE']._serialized_end=1466
-  _globals['_EXPORTDIFFREQUEST']._serialized_start=1468
-  _globals['_EXPORTDIFFREQUEST']._serialized_end=1500
-  _globals['_EXPORTDIFFRESPONSE']._serialized_start=1502
-  _globals['_EXPORTDIFFRESPONSE']._serialized_end=1537
-  _globals['_COMMITIMAGEREQUEST']._serialized_start=1540
-  _globals['_COMMITIMAGEREQUEST']._serialized_end=1711
-  _globals['_COMMITIMAGERESPONSE']._serialized_start=1713
-  _globals['_COMMITIMAGERESPONSE']._serialized_end=1777
-  _globals['_GETUSAGEREQUEST']._serialized_start=1779
-  _globals['_GETUSAGEREQUEST']._serialized_end=1809
-  _globals['_GETUSAGERESPONSE']._serialized_start=1811
-  _globals['_GETUSAGERESPONSE']._serialized_end=1870
-  _globals['_SNAPSHOTSERVICE']._serialized_start=2116
-  _globals['_SNAPSHOTSERVICE']._serialized_end=2986
+  _globals['_SNAPSHOTKIND']._serialized_start=1946
+  _globals['_SNAPSHOTKIND']._serialized_end=2070
+  _globals['_CHANGEKIND']._serialized_start=2072
+  _globals['_CHANGEKIND']._serialized_end=2187
+  _globals['_MOUNT']._serialized_start=116
+  _globals['_MOUNT']._serialized_end=227
+  _globals['_PREPARESNAPSHOTREQUEST']._serialized_start=230
+  _globals['_PREPARESNAPSHOTREQUEST']._serialized_end=454
+  _globals['_PREPARESNAPSHOTREQUEST_LABELSENTRY']._serialized_start=399
+  _globals['_PREPARESNAPSHOTREQUEST_LABELSENTRY']._serialized_end=444
+  _globals['_PREPARESNAPSHOTRESPONSE']._serialized_start=456
+  _globals['_PREPARESNAPSHOTRESPONSE']._serialized_end=540
+  _globals['_GETMOUNTSREQUEST']._serialized_start=542
+  _globals['_GETMOUNTSREQUEST']._serialized_end=573
+  _globals['_GETMOUNTSRESPONSE']._serialized_start=575
+  _globals['_GETMOUNTSRESPONSE']._serialized_end=635
+  _globals['_COMMITSNAPSHOTREQUEST']._serialized_start=637
+  _globals['_COMMITSNAPSHOTREQUEST']._serialized_end=696
+  _globals['_COMMITSNAPSHOTRESPONSE']._serialized_start=698
+  _globals['_COMMITSNAPSHOTRESPONSE']._serialized_end=722
+  _globals['_REMOVESNAPSHOTREQUEST']._serialized_start=724
+  _globals['_REMOVESNAPSHOTREQUEST']._serialized_end=760
+  _globals['_REMOVESNAPSHOTRESPONSE']._serialized_start=762
+  _globals['_REMOVESNAPSHOTRESPONSE']._serialized_end=786
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=788
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=849
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=851
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=946
+  _globals['_SNAPSHOT']._serialized_start=949
+  _globals['_SNAPSHOT']._serialized_end=1207
+  _globals['_SNAPSHOT_LABELSENTRY']._serialized_start=399
+  _globals['_SNAPSHOT_LABELSENTRY']._serialized_end=444
+  _globals['_OWNERIDS']._serialized_start=1209
+  _globals['_OWNERIDS']._serialized_end=1248
+  _globals['_DIFFSNAPSHOTREQUEST']._serialized_start=1250
+  _globals['_DIFFSNAPSHOTREQUEST']._serialized_end=1353
+  _globals['_DIFFSNAPSHOTRESPONSE']._serialized_start=1355
+  _globals['_DIFFSNAPSHOTRESPONSE']._serialized_end=1424
+  _globals['_PATHCHANGE']._serialized_start=1426
+  _globals['_PATHCHANGE']._serialized_end=1496
+  _globals['_EXPORTDIFFREQUEST']._serialized_start=1498
+  _globals['_EXPORTDIFFREQUEST']._serialized_end=1530
+  _globals['_EXPORTDIFFRESPONSE']._serialized_start=1532
+  _globals['_EXPORTDIFFRESPONSE']._serialized_end=1567
+  _globals['_COMMITIMAGEREQUEST']._serialized_start=1570
+  _globals['_COMMITIMAGEREQUEST']._serialized_end=1785
+  _globals['_COMMITIMAGERESPONSE']._serialized_start=1787
+  _globals['_COMMITIMAGERESPONSE']._serialized_end=1851
+  _globals['_GETUSAGEREQUEST']._serialized_start=1853
+  _globals['_GETUSAGEREQUEST']._serialized_end=1883
+  _globals['_GETUSAGERESPONSE']._serialized_start=1885
+  _globals['_GETUSAGERESPONSE']._serialized_end=1944
+  _globals['_SNAPSHOTSERVICE']._serialized_start=2190
+  _globals['_SNAPSHOTSERVICE']._serialized_end=3060
 # @@protoc_insertion_point(module_scope)

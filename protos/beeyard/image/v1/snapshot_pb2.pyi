@@ -3,6 +3,7 @@
 isort:skip_file
 Layers as mountable file systems."""
 
+from beeyard.image.v1 import image_pb2 as image_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -593,6 +594,7 @@ class CommitImageRequest(message.Message):
     CHANGES_FIELD_NUMBER: builtins.int
     MOUNT_POINTS_FIELD_NUMBER: builtins.int
     OWNER_IDS_FIELD_NUMBER: builtins.int
+    RAN_FIELD_NUMBER: builtins.int
     key: builtins.str
     """The active snapshot."""
     reference: builtins.str
@@ -615,6 +617,12 @@ class CommitImageRequest(message.Message):
     def owner_ids(self) -> OwnerIds:
         """As in DiffSnapshotRequest; the image has the namespace's own ids."""
 
+    @builtins.property
+    def ran(self) -> image_pb2.ImageConfig:
+        """What the container was started with: it takes the place of its image's configuration, before the changes. Shell and
+        on_build are the image's. Absent leaves the image's configuration.
+        """
+
     def __init__(
         self,
         *,
@@ -625,10 +633,11 @@ class CommitImageRequest(message.Message):
         changes: abc.Iterable[builtins.str] | None = ...,
         mount_points: abc.Iterable[builtins.str] | None = ...,
         owner_ids: OwnerIds | None = ...,
+        ran: image_pb2.ImageConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["owner_ids", b"owner_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["owner_ids", b"owner_ids", "ran", b"ran"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "changes", b"changes", "key", b"key", "message", b"message", "mount_points", b"mount_points", "owner_ids", b"owner_ids", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "changes", b"changes", "key", b"key", "message", b"message", "mount_points", b"mount_points", "owner_ids", b"owner_ids", "ran", b"ran", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
