@@ -63,6 +63,7 @@ def test_accepted(spec: ContainerSpec) -> None:
         ),
         ("2026-11-24T08:16:39.000Z: executable file `x` not found", "executable file `x` not found"),
         ("open executable: Operation not permitted", "it is a directory, or"),
+        ("open io.weight: No such file or directory", "--blkio-weight or --blkio-weight-device: the kernel"),
     ],
 )
 def test_a_runtimes_message_without_its_decoration(raw: str, plain: str) -> None:
