@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from typing import TYPE_CHECKING
 
 from beeyard.container.v1 import spec_pb2 as spec
@@ -46,6 +47,7 @@ def parse_mount(text: str) -> spec.Mount:
             raise invalid(f"--mount {text!r}: unexpected field {field!r}")
     if not mount.target:
         raise invalid(f"--mount {text!r}: target is required")
+    mount.target = _cleaned(mount.target)
     own = next(name for name, kind in _TYPES.items() if kind == mount.type)
     for kind in sorted(kinds - {own}):
         raise invalid(f"cannot mix '{kind}-*' options with mount type '{own}'")
@@ -69,6 +71,11 @@ def _set_source(mount: spec.Mount, value: str) -> None:
 def _absolute(path: str) -> str:
     """Return a path of the caller as the daemon must see it; links stay."""
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (pathlib keeps `..`)
+
+
+def _cleaned(target: str) -> str:
+    """Return an absolute path of the container without `.`, `..` and spare slashes, by its text, as docker does."""
+    return posixpath.normpath("/" + target.lstrip("/")) if target.startswith("/") else target
 
 
 def _set_propagation(mount: spec.Mount, value: str) -> None:
@@ -139,19 +146,28 @@ def parse_volume(text: str) -> spec.Mount:
     if len(parts) > 3 or not all(parts):
         raise invalid(f"--volume {text!r}: give [source:]target[:options]")
     if len(parts) == 1:
-        return spec.Mount(type=spec.MOUNT_TYPE_VOLUME, target=parts[0])
+        return spec.Mount(type=spec.MOUNT_TYPE_VOLUME, target=_cleaned(parts[0]))
     if len(parts) == 2 and set(parts[1].split(",")) <= _VOLUME_MODES and not parts[1].startswith("/"):
         parts = ["", *parts]
     source, target, modes = parts[0], parts[1], parts[2].split(",") if len(parts) > 2 else []
     if unknown := set(modes) - _VOLUME_MODES:
         raise invalid(f"--volume {text!r}: unknown option {min(unknown)!r}")
     is_path = source.startswith(("/", ".", "~"))
+    propagations = [mode for mode in modes if mode in _PROPAGATIONS]
+    if {"ro", "rw"} <= {*modes} or {"z", "Z"} <= {*modes} or len(propagations) > 1:
+        raise invalid(f"--volume {text!r}: options {parts[2]!r} contradict each other")
+    if is_path and "nocopy" in modes:
+        raise invalid(f"--volume {text!r}: 'nocopy' is for volumes, and this is a path of the host")
+    if not is_path and propagations:
+        raise invalid(
+            f"--volume {text!r}: {propagations[0]!r} is for paths of the host, and this is a volume"
+        )
     return spec.Mount(
         type=spec.MOUNT_TYPE_BIND if is_path else spec.MOUNT_TYPE_VOLUME,
         source=_absolute(source) if is_path else source,
-        target=target,
+        target=_cleaned(target),
         read_only="ro" in modes,
-        propagation=next((mode for mode in modes if mode in _PROPAGATIONS), ""),
+        propagation="".join(propagations),
         volume_no_copy="nocopy" in modes,
         bind_create_source=is_path,  # as docker: -v makes the directory, --mount does not
     )
@@ -162,7 +178,7 @@ def parse_tmpfs(text: str) -> spec.Mount:
     target, _, options = text.partition(":")
     if not target:
         raise invalid(f"--tmpfs {text!r}: give target[:options]")
-    mount = spec.Mount(type=spec.MOUNT_TYPE_TMPFS, target=target)
+    mount = spec.Mount(type=spec.MOUNT_TYPE_TMPFS, target=_cleaned(target))
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
         if key == "size" and value and not value.endswith("%"):

@@ -88,7 +88,7 @@ class VolumeServiceServicer:
     """
 
     def CreateVolume(self, request, context):
-        """CreateVolume makes a volume. Idempotent for the same name, driver and options.
+        """CreateVolume makes a volume. Idempotent for the same name and driver, and the same options if any are given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

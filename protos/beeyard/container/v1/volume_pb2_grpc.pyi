@@ -21,7 +21,7 @@ class VolumeServiceStub:
 
     def __init__(self, channel: aio.Channel) -> None: ...
     CreateVolume: aio.UnaryUnaryMultiCallable[volume_pb2.CreateVolumeRequest, volume_pb2.CreateVolumeResponse]
-    """CreateVolume makes a volume. Idempotent for the same name, driver and options."""
+    """CreateVolume makes a volume. Idempotent for the same name and driver, and the same options if any are given."""
     ListVolumes: aio.UnaryUnaryMultiCallable[volume_pb2.ListVolumesRequest, volume_pb2.ListVolumesResponse]
     """ListVolumes pages through the volumes, by name."""
     GetVolume: aio.UnaryUnaryMultiCallable[volume_pb2.GetVolumeRequest, volume_pb2.GetVolumeResponse]
@@ -50,7 +50,7 @@ class VolumeServiceServicer(metaclass=abc_1.ABCMeta):
         request: volume_pb2.CreateVolumeRequest,
         context: aio.ServicerContext[volume_pb2.CreateVolumeRequest, abc.Awaitable[volume_pb2.CreateVolumeResponse]],
     ) -> abc.Awaitable[volume_pb2.CreateVolumeResponse]:
-        """CreateVolume makes a volume. Idempotent for the same name, driver and options."""
+        """CreateVolume makes a volume. Idempotent for the same name and driver, and the same options if any are given."""
 
     @abc_1.abstractmethod
     def ListVolumes(

@@ -60,8 +60,6 @@ class Wanted:
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     anonymous: bool = False
-    any_options: bool = False
-    """A volume that exists is fine whatever its options: a mount names it, and says nothing about them."""
 
 
 def wanted_by(mount: Mount, *, anonymous: bool) -> Wanted:
@@ -72,7 +70,6 @@ def wanted_by(mount: Mount, *, anonymous: bool) -> Wanted:
         options=mount.volume_options,
         labels=mount.volume_labels,
         anonymous=anonymous,
-        any_options=not mount.volume_options,
     )
 
 
@@ -118,14 +115,16 @@ def check_name(name: str) -> None:
 
 
 def check_same(volume: Volume, wanted: Wanted) -> None:
-    """Refuse a volume that exists as the one that is wanted, unless it is that. Labels do not matter.
+    """Refuse a volume that exists as the one that is wanted, unless it is that.
+
+    Labels do not matter, and neither do its options where none are asked for: it is only named then.
 
     Raises:
         errors.AlreadyExists: It has another driver or other options (VOLUME_EXISTS).
     """
     if volume.driver != wanted.driver:
         raise _other(f"driver {volume.driver!r}, not {wanted.driver!r}", volume)
-    if not wanted.any_options and dict(volume.options) != dict(wanted.options):
+    if wanted.options and dict(volume.options) != dict(wanted.options):
         have, want = _shown(volume.options), _shown(wanted.options)
         raise _other(f"{have}, not {want}", volume)
 

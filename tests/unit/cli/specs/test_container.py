@@ -103,6 +103,11 @@ CASES: list[tuple[str, dict[str, object]]] = [
     ("-v vol:/srv:nocopy", {"mounts": [
         {"type": "MOUNT_TYPE_VOLUME", "source": "vol", "target": "/srv", "volume_no_copy": True}
     ]}),
+    ("-v vol:/etc/../srv/./ --tmpfs //run/ --mount type=volume,dst=/a/..//b", {"mounts": [
+        {"type": "MOUNT_TYPE_VOLUME", "source": "vol", "target": "/srv"},
+        {"type": "MOUNT_TYPE_VOLUME", "target": "/b"},
+        {"type": "MOUNT_TYPE_TMPFS", "target": "/run"},
+    ]}),
     ("-v /srv --volume-driver x", {"mounts": [
         {"type": "MOUNT_TYPE_VOLUME", "target": "/srv", "volume_driver": "x"}
     ]}),
@@ -243,6 +248,10 @@ def test_restart_policies(text: str, condition: int, retries: int) -> None:
         ("--link-local-ip 1.1.1.1", "not supported"),
         ("-v a:b:c:d", "give [source:]target"),
         ("-v /a:/b:what", "unknown option 'what'"),
+        ("-v /a:/b:ro,rw", "contradict each other"),
+        ("-v /a:/b:shared,slave", "contradict each other"),
+        ("-v /a:/b:nocopy", "'nocopy' is for volumes"),
+        ("-v vol:/b:slave", "'slave' is for paths of the host"),
         ("--mount type=bind,dst=/x", "a bind needs a source"),
         ("--mount bind-propagation=rslave,dst=/x", "cannot mix 'bind-*' options with mount type 'volume'"),
         (
