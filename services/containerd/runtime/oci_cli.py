@@ -56,6 +56,8 @@ _LIMITS = (
 """Control files of v1 and v2, and the flags that write them. Longer names stand before their beginnings."""
 
 
+_PARENT_HAS_PROCESSES = ("cgroup.type", "with domain controllers")
+"""How crun and runc say it; version 2 does not allow that beside groups below."""
 _NO_REGULAR_FILE = "open executable: Operation not permitted"
 """How crun says that."""
 _LOG_LINE = re.compile(r'time="[^"]*" (?:level=\w+ msg=)?"?(.*?)"?$')
@@ -153,5 +155,7 @@ def explain(message: str) -> str:
     text = text.strip().strip('"')
     if text == _NO_REGULAR_FILE:
         return "it is a directory, or something else that is no program"
+    if any(words in text for words in _PARENT_HAS_PROCESSES):
+        return f"the control group that --cgroup-parent or the settings name has processes itself ({text})"
     flag = next((flag for file, flag in _LIMITS if file in text), "")
     return f"{flag}: the kernel does not take it ({text})" if flag else text

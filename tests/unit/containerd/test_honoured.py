@@ -63,6 +63,14 @@ def test_accepted(spec: ContainerSpec) -> None:
         ),
         ("2026-11-24T08:16:39.000Z: executable file `x` not found", "executable file `x` not found"),
         ("open executable: Operation not permitted", "it is a directory, or"),
+        (
+            "opening file `/sys/fs/cgroup/./cgroup.type` for writing: Permission denied",
+            "the control group that --cgroup-parent or the settings name has processes itself",
+        ),
+        (
+            'level=error msg="runc create failed: cannot enter cgroupv2 \\"x\\" with domain controllers"',
+            "has processes itself (",
+        ),
         ("open io.weight: No such file or directory", "--blkio-weight or --blkio-weight-device: the kernel"),
     ],
 )
