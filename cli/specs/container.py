@@ -168,11 +168,17 @@ def _log(given: Mapping[str, Any]) -> pb.LogConfig:
 
 
 def _mounts(given: Mapping[str, Any]) -> list[pb.Mount]:
-    found = [
-        *(mounts.parse_volume(text) for text in given["volume"]),
-        *(mounts.parse_mount(text) for text in given["mount"]),
-        *(mounts.parse_tmpfs(text) for text in given["tmpfs"]),
-    ]
+    volumes = [mounts.parse_volume(text) for text in dict.fromkeys(given["volume"])]
+    others = [mounts.parse_mount(text) for text in given["mount"]]
+    tmpfs = {
+        mount.target: mount for mount in map(mounts.parse_tmpfs, given["tmpfs"])
+    }  # the last of a place counts
+    taken = {mount.target for mount in [*volumes, *others] if mount.source} | {*tmpfs}
+    anonymous = {mount.target: mount for mount in volumes if not mount.source and mount.target not in taken}
+    named = [
+        mount for mount in volumes if mount.source
+    ]  # as docker: a volume without a name gives way to what has one
+    found = [*named, *anonymous.values(), *others, *tmpfs.values()]
     for mount in found:
         if mount.type == pb.MOUNT_TYPE_VOLUME and given["volume_driver"] and not mount.volume_driver:
             mount.volume_driver = given["volume_driver"]

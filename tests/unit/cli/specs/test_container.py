@@ -108,6 +108,11 @@ CASES: list[tuple[str, dict[str, object]]] = [
         {"type": "MOUNT_TYPE_VOLUME", "target": "/b"},
         {"type": "MOUNT_TYPE_TMPFS", "target": "/run"},
     ]}),
+    ("-v /a -v /b -v /b/ -v vol:/a -v vol:/a --tmpfs /t --tmpfs /t:size=1m", {"mounts": [
+        {"type": "MOUNT_TYPE_VOLUME", "source": "vol", "target": "/a"},
+        {"type": "MOUNT_TYPE_VOLUME", "target": "/b"},
+        {"type": "MOUNT_TYPE_TMPFS", "target": "/t", "tmpfs_size_bytes": "1048576"},
+    ]}),
     ("-v /srv --volume-driver x", {"mounts": [
         {"type": "MOUNT_TYPE_VOLUME", "target": "/srv", "volume_driver": "x"}
     ]}),
