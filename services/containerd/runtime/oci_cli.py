@@ -37,6 +37,8 @@ _LIMITS = (
     ("io.weight", "--blkio-weight or --blkio-weight-device"),
     ("cpu.rt_runtime_us", "--cpu-rt-runtime"),
     ("cpu.rt_period_us", "--cpu-rt-period"),
+    ("realtime runtime", "--cpu-rt-runtime"),
+    ("realtime period", "--cpu-rt-period"),
     ("cpu.cfs_", "--cpu-quota"),
     ("cpu.max", "--cpu-quota"),
     ("cpu.shares", "--cpu-shares"),
@@ -53,7 +55,10 @@ _LIMITS = (
     ("memory.max", "--memory"),
     ("pids.max", "--pids-limit"),
 )
-"""Control files of v1 and v2, and the flags that write them. Longer names stand before their beginnings."""
+"""Control files of v1 and v2 (crun's words for what v2 has none for), and the flags that write them.
+
+Longer names stand before their beginnings.
+"""
 
 
 _PARENT_HAS_PROCESSES = ("cgroup.type", "with domain controllers")

@@ -71,6 +71,7 @@ def test_accepted(spec: ContainerSpec) -> None:
             'level=error msg="runc create failed: cannot enter cgroupv2 \\"x\\" with domain controllers"',
             "has processes itself (",
         ),
+        ("realtime period not supported on cgroupv2", "--cpu-rt-period: the kernel does not take it"),
         ("open io.weight: No such file or directory", "--blkio-weight or --blkio-weight-device: the kernel"),
     ],
 )

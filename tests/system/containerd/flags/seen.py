@@ -22,7 +22,11 @@ def _limit(v1: str, v2: str, *lines: str) -> str:
 
 def _rate(name: str, key: str, value: int) -> str:
     return _limit(
-        f"blkio/blkio.throttle.{name}_device", "io.max", f"{{disk_number}} {value}", f".* {key}={value} .*"
+        f"blkio/blkio.throttle.{name}_device",
+        "io.max",
+        f"{{disk_number}} {value}",
+        f".* {key}={value} .*",
+        f".* {key}={value}",
     )
 
 
