@@ -198,7 +198,11 @@ class Execs:
         bundle = machine.layout.bundle(actor.record.id)
         arguments = null.wrap(arguments, bundle, private_namespace=flavour.private_namespace)
         run = actor.status.run
-        await running.prepare(machine.spawners[flavour.private_namespace], arguments)
+        try:
+            await running.prepare(machine.spawners[flavour.private_namespace], arguments)
+        except errors.Internal:
+            _refuse_if_ended(actor, run)
+            raise
         faults.reached("exec.ready")
         await hub.begin(directory, stays=request.stdin)
         try:

@@ -150,7 +150,7 @@ class ExecProcess:
             os.close(errors_fd)
             self._close_children()
         try:
-            os.write(self._start_write, b"\0")
+            self._let_go_on()
             async with _deadline("conmon did not get ready"):
                 line = await self._attach.line()
                 await wait(process)
@@ -167,7 +167,7 @@ class ExecProcess:
             CreateFailed: The runtime could not execute it; the message is its own.
             errors.Internal: conmon failed.
         """
-        os.write(self._start_write, b"\0")
+        self._let_go_on()
         async with _deadline("the process did not begin"):
             pid, message = self._parse(await self._sync.line())
         if pid <= 0:
@@ -177,6 +177,12 @@ class ExecProcess:
     async def ended(self) -> int:
         """Return the exit code when the process has ended."""
         return self._parse(await self._sync.line())[0]
+
+    def _let_go_on(self) -> None:
+        try:
+            os.write(self._start_write, b"\0")
+        except BrokenPipeError:
+            raise self._failed() from None
 
     def _close_children(self) -> None:
         """Close the ends that are conmon's, so that its own closing is seen."""
