@@ -54,10 +54,13 @@ def decoded(request: Any) -> Any:
 
 
 class _Requests:
-    """The requests of one call. Not a generator: one that is left behind half-read would have to be closed."""
+    """The requests of one call. Not a generator: one that is left behind half-read would have to be closed.
+
+    Nor is grpc.aio's asked for its own before somebody reads: it is missed when nobody does.
+    """
 
     def __init__(self, requests: AsyncIterator[Any]) -> None:
-        self._requests = aiter(requests)
+        self._requests = requests
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self

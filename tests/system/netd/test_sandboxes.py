@@ -239,7 +239,9 @@ async def test_lists_page_and_events_tell_what_is_on_them(netd: Client) -> None:
     async for item in stream(netd.networks.WatchEvents(watch)):
         if item.HasField("live"):
             break
-        told.append((item.event.action, item.event.attributes["container"]))
+        container = item.event.attributes["container"]
+        if container.startswith("page-"):  # the node has had others
+            told.append((item.event.action, container))
     assert told == [*(("connect", sandbox_id) for sandbox_id in seen), ("disconnect", "page-0")]
     watch.filters["colour"].values.append("red")
     with pytest.raises(errors.Invalid, match="colour"):
